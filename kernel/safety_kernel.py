@@ -1,0 +1,302 @@
+"""The shell around the rules: one lock, the ledger first, then the actuator.
+
+Order of effects: record durable, then α applied, then the state others see. Whatever fails, α is where the
+last durable record says, or back at the rollback target which that record names.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from kernel import rules
+from kernel.limits import Limits
+from kernel.quantity import MalformedQuantityError, Nano, round_nearest, to_float
+from kernel.state import TRIAL, Comparison, Kind, Mode, Outcome, Reading, State, Verdict
+
+_HELD = Outcome.HELD
+_GRANTS = frozenset({Outcome.STARTED, Outcome.ACCEPTED})
+_NOT_A_NUMBER = Verdict(Outcome.REFUSED, (("finite_alpha", 1, 1, 0, 1),))
+
+
+class LedgerUnavailableError(Exception):
+    """A decision could not be recorded: it was not applied and the kernel is closed."""
+
+
+class PolicyError(ValueError):
+    """Limits that are not well formed, or an initial α outside them."""
+
+
+class Proposal(NamedTuple):
+    """What an optimizer asks for: alpha is judged, whatever it is; actor and reason are only recorded."""
+
+    alpha: object
+    kind: Kind
+    actor: str
+    reason: str
+
+
+class Order(NamedTuple):
+    """What a person asks for; the signature is judged by the `Authority`."""
+
+    action: str
+    actor: str
+    reason: str
+    signature: str
+
+
+class Entry(NamedTuple):
+    """One decision with all that is needed to derive it again."""
+
+    event: str
+    actor: str
+    reason: str
+    before: State
+    after: State
+    verdict: Verdict
+    target: Nano | None
+    kind: Kind | None
+    reading: Reading | None
+    comparison: Comparison | None
+    limits: Limits | None
+
+
+class Ledger(Protocol):
+    """Where decisions are recorded: `append` returns once the entry is durable, and raises if it is not."""
+
+    def append(self, entry: Entry) -> object: ...
+
+
+class Actuator(Protocol):
+    """What applies α to the engine, or raises."""
+
+    def set_alpha_multiplier(self, alpha: float) -> None: ...
+
+
+class Authority(Protocol):
+    """Who may sign orders."""
+
+    def authorises(self, order: Order) -> bool: ...
+
+
+class SafetyKernel:
+    """Owner of α. Every method is one event of the state machine and safe to call from any thread.
+
+    Methods return the `Entry` of the decision. They raise `LedgerUnavailableError` when it could not be
+    recorded; the kernel then stays closed, with an open trial put back to its rollback target.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        state: State,
+        ledger: Ledger,
+        actuator: Actuator,
+        authority: Authority,
+        trial_deadline_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Hold a state without applying it; call `recover` next, or use `start` for a new history."""
+        self._lock = threading.RLock()  # guards _limits, _state, _closed, _opened_s and every effect
+        self._limits = limits
+        self._state = state
+        self._closed: LedgerUnavailableError | None = None
+        self._opened_s = 0.0
+        self._ledger = ledger
+        self._actuator = actuator
+        self._authority = authority
+        self._deadline_s = trial_deadline_s
+        self._clock = clock
+
+    @classmethod
+    def start(
+        cls,
+        limits: Limits,
+        alpha: object,
+        ledger: Ledger,
+        actuator: Actuator,
+        authority: Authority,
+        trial_deadline_s: float = 5.0,
+        *,
+        actor: str,
+        reason: str,
+    ) -> "SafetyKernel":
+        """Begin a new history at alpha and apply it.
+
+        Raises:
+            MalformedQuantityError: alpha is no finite number.
+            PolicyError: the limits are not well formed, or alpha lies outside them.
+        """
+        target = round_nearest("alpha", alpha)
+        state, verdict = rules.start(limits, target)
+        if verdict.outcome is not Outcome.STARTED:
+            raise PolicyError("; ".join(describe(verdict)))
+        kernel = cls(limits, state, ledger, actuator, authority, trial_deadline_s)
+        kernel._enact("start", actor, reason, (state, verdict), target, limits=limits, reapply=True)
+        return kernel
+
+    def recover(self, actor: str, reason: str) -> Entry:
+        """Resume the state given on construction: an open trial is reverted, latches stay, α is applied."""
+        with self._lock:
+            transition = rules.recover(self._state)
+            return self._enact("recover", actor, reason, transition, limits=self._limits, reapply=True)
+
+    @property
+    def alpha(self) -> float:
+        """α in force."""
+        return to_float(self._state.alpha)
+
+    @property
+    def mode(self) -> Mode:
+        """What may move α now."""
+        return self._state.mode
+
+    @property
+    def state(self) -> State:
+        """The whole state."""
+        return self._state
+
+    @property
+    def limits(self) -> Limits:
+        """The policy in force."""
+        return self._limits
+
+    def propose(self, proposal: Proposal, reading: Reading) -> Entry:
+        """Ask for a trial of proposal.alpha on the present reading."""
+        kind, actor, reason = proposal.kind, proposal.actor, proposal.reason
+        with self._lock:
+            try:
+                target = round_nearest("alpha", proposal.alpha)
+            except MalformedQuantityError as error:
+                refused = (self._state, _NOT_A_NUMBER)
+                return self._enact("propose", actor, str(error), refused, None, kind, reading)
+            transition = rules.propose(self._limits, self._state, target, kind, reading)
+            return self._enact("propose", actor, reason, transition, target, kind, reading)
+
+    def settle(self, reading: Reading, comparison: Comparison, actor: str, reason: str) -> Entry:
+        """End the open trial by a reading taken under it."""
+        with self._lock:
+            transition = rules.settle(self._limits, self._state, reading, comparison)
+            return self._enact(
+                "settle", actor, reason, transition, reading=reading, comparison=comparison
+            )
+
+    def observe(self, reading: Reading, actor: str, reason: str) -> Entry:
+        """Judge a reading that no trial waits for."""
+        with self._lock:
+            transition = rules.observe(self._limits, self._state, reading)
+            return self._enact("observe", actor, reason, transition, reading=reading)
+
+    def miss(self, actor: str, reason: str) -> Entry:
+        """Judge a cycle that gave no usable reading; reason says what was wrong with it."""
+        with self._lock:
+            return self._enact("miss", actor, reason, rules.miss(self._limits, self._state))
+
+    def expire_overdue_trial(self, actor: str) -> Entry | None:
+        """Revert a trial that nobody settled within its deadline; None if there is none."""
+        with self._lock:
+            age_s = self._clock() - self._opened_s
+            if self._state.mode is not TRIAL or 0 <= age_s <= self._deadline_s:
+                return None
+            return self.miss(actor, f"trial open for {age_s:.3f} s, deadline {self._deadline_s:.3f} s")
+
+    def freeze(self, actor: str, reason: str) -> Entry:
+        """Stop the optimizers. Needs no signature: a lost key must not keep anyone from stopping."""
+        with self._lock:
+            return self._enact("freeze", actor, reason, rules.freeze(self._state))
+
+    def approve(self, order: Order, reading: Reading) -> Entry:
+        """Leave FROZEN or EMERGENCY."""
+        with self._lock:
+            signed = self._authority.authorises(order)
+            transition = rules.approve(self._limits, self._state, reading, signed)
+            return self._enact("approve", order.actor, order.reason, transition, reading=reading)
+
+    def override(self, order: Order, alpha: object, reading: Reading) -> Entry:
+        """Ask for a trial of an operator's alpha: the same checks as a proposal, and a valid signature.
+
+        Raises:
+            MalformedQuantityError: alpha is no finite number.
+        """
+        target = round_nearest("alpha", alpha)
+        with self._lock:
+            signed = self._authority.authorises(order)
+            transition = rules.override(self._limits, self._state, target, reading, signed)
+            return self._enact(
+                "override", order.actor, order.reason, transition, target, Kind.RESTORE, reading
+            )
+
+    def set_limits(self, order: Order, limits: Limits) -> Entry:
+        """Adopt another policy."""
+        with self._lock:
+            signed = self._authority.authorises(order)
+            transition = rules.set_limits(self._state, limits, signed)
+            entry = self._enact("set_limits", order.actor, order.reason, transition, limits=limits)
+            if entry.verdict.outcome is Outcome.ADOPTED:
+                self._limits = limits
+            return entry
+
+    def _enact(
+        self,
+        event: str,
+        actor: str,
+        reason: str,
+        transition: rules.Transition,
+        target: Nano | None = None,
+        kind: Kind | None = None,
+        reading: Reading | None = None,
+        comparison: Comparison | None = None,
+        limits: Limits | None = None,
+        reapply: bool = False,
+    ) -> Entry:
+        if self._closed is not None:
+            raise self._closed
+        before, (after, verdict) = self._state, transition
+        entry = Entry(
+            event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits
+        )
+        if verdict.outcome is not _HELD or verdict.broken:
+            self._record(entry)
+        if reapply or after.alpha != before.alpha:
+            try:
+                self._actuator.set_alpha_multiplier(to_float(after.alpha))
+            except Exception as error:  # noqa: BLE001 - a foreign engine may raise anything
+                return self._give_up(entry, error)
+        if after.mode is TRIAL and before.mode is not TRIAL:
+            self._opened_s = self._clock()
+        self._state = after
+        return entry
+
+    def _record(self, entry: Entry) -> None:
+        try:
+            self._ledger.append(entry)
+        except Exception as error:
+            self._closed = LedgerUnavailableError(f"{entry.event} not recorded, kernel closed: {error}")
+            # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
+            closed, _ = rules.recover(self._state)
+            if closed.alpha != self._state.alpha:
+                self._actuator.set_alpha_multiplier(to_float(closed.alpha))
+            self._state = closed
+            raise self._closed from error
+
+    def _give_up(self, entry: Entry, error: Exception) -> Entry:
+        try:
+            self._actuator.set_alpha_multiplier(to_float(entry.before.alpha))
+            restored = True
+        except Exception:  # noqa: BLE001 - the rule judges an α that could not be put back
+            restored = False
+        granted = entry.verdict.outcome in _GRANTS
+        state, verdict = rules.actuator_failed(entry.before, granted, restored)
+        reason = f"engine did not take α: {error}"
+        failed = entry._replace(event="actuator_failed", reason=reason, after=state, verdict=verdict)
+        self._record(failed)
+        self._state = state
+        return failed
+
+
+def describe(verdict: Verdict) -> tuple[str, ...]:
+    """Return one sentence per broken check, with the figure and the limits as decimals."""
+    return tuple(
+        f"{name} is {figure / unit:.9g}, must lie in [{least / unit:.9g}, {most / unit:.9g}]"
+        for name, unit, least, figure, most in verdict.broken
+    )
