@@ -2,10 +2,19 @@
 
 from kernel.limits import Limits
 from kernel.quantity import MalformedQuantityError
-from kernel.safety_kernel import Entry, LedgerUnavailableError, Order, PolicyError, Proposal, SafetyKernel
+from kernel.safety_kernel import (
+    ActuatorError,
+    Entry,
+    LedgerUnavailableError,
+    Order,
+    PolicyError,
+    Proposal,
+    SafetyKernel,
+)
 from kernel.state import Comparison, Kind, Mode, Outcome, Reading, State
 
 __all__ = [
+    "ActuatorError",
     "Comparison",
     "Entry",
     "Kind",

@@ -178,9 +178,7 @@ def _grant(
     if not hold(checks):
         return state, Verdict(Outcome.REFUSED, checks)
     # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
-    trial = State(
-        TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode
-    )
+    trial = State(TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode)
     return trial, Verdict(Outcome.ACCEPTED, checks)
 
 

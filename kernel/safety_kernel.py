@@ -23,6 +23,10 @@ class LedgerUnavailableError(Exception):
     """A decision could not be recorded: it was not applied and the kernel is closed."""
 
 
+class ActuatorError(Exception):
+    """The engine did not take the α that a history begins with."""
+
+
 class PolicyError(ValueError):
     """Limits that are not well formed, or an initial α outside them."""
 
@@ -37,9 +41,14 @@ class Proposal(NamedTuple):
 
 
 class Order(NamedTuple):
-    """What a person asks for; the signature is judged by the `Authority`."""
+    """What a person asks for; the signature is judged by the `Authority`.
+
+    The subject is what the action is done to, in nano: nothing for `approve`, α for `override`, the limits in
+    order for `set_limits`; an order signed for another action or subject authorises nothing.
+    """
 
     action: str
+    subject: tuple[int, ...]
     actor: str
     reason: str
     signature: str
@@ -126,13 +135,16 @@ class SafetyKernel:
         Raises:
             MalformedQuantityError: alpha is no finite number.
             PolicyError: the limits are not well formed, or alpha lies outside them.
+            ActuatorError: the engine did not take alpha; the ledger says so.
         """
         target = round_nearest("alpha", alpha)
         state, verdict = rules.start(limits, target)
         if verdict.outcome is not Outcome.STARTED:
             raise PolicyError("; ".join(describe(verdict)))
         kernel = cls(limits, state, ledger, actuator, authority, trial_deadline_s)
-        kernel._enact("start", actor, reason, (state, verdict), target, limits=limits, reapply=True)
+        entry = kernel._enact("start", actor, reason, (state, verdict), target, limits=limits, reapply=True)
+        if entry.verdict.outcome is not Outcome.STARTED:
+            raise ActuatorError(entry.reason)
         return kernel
 
     def recover(self, actor: str, reason: str) -> Entry:
@@ -161,6 +173,12 @@ class SafetyKernel:
         """The policy in force."""
         return self._limits
 
+    @property
+    def trial_age_s(self) -> float | None:
+        """Seconds since the open trial was granted, None outside a trial."""
+        with self._lock:
+            return self._clock() - self._opened_s if self._state.mode is TRIAL else None
+
     def propose(self, proposal: Proposal, reading: Reading) -> Entry:
         """Ask for a trial of proposal.alpha on the present reading."""
         kind, actor, reason = proposal.kind, proposal.actor, proposal.reason
@@ -177,9 +195,7 @@ class SafetyKernel:
         """End the open trial by a reading taken under it."""
         with self._lock:
             transition = rules.settle(self._limits, self._state, reading, comparison)
-            return self._enact(
-                "settle", actor, reason, transition, reading=reading, comparison=comparison
-            )
+            return self._enact("settle", actor, reason, transition, reading=reading, comparison=comparison)
 
     def observe(self, reading: Reading, actor: str, reason: str) -> Entry:
         """Judge a reading that no trial waits for."""
@@ -195,8 +211,8 @@ class SafetyKernel:
     def expire_overdue_trial(self, actor: str) -> Entry | None:
         """Revert a trial that nobody settled within its deadline; None if there is none."""
         with self._lock:
-            age_s = self._clock() - self._opened_s
-            if self._state.mode is not TRIAL or 0 <= age_s <= self._deadline_s:
+            age_s = self.trial_age_s
+            if age_s is None or 0 <= age_s <= self._deadline_s:
                 return None
             return self.miss(actor, f"trial open for {age_s:.3f} s, deadline {self._deadline_s:.3f} s")
 
@@ -208,7 +224,7 @@ class SafetyKernel:
     def approve(self, order: Order, reading: Reading) -> Entry:
         """Leave FROZEN or EMERGENCY."""
         with self._lock:
-            signed = self._authority.authorises(order)
+            signed = self._is_signed(order, "approve", ())
             transition = rules.approve(self._limits, self._state, reading, signed)
             return self._enact("approve", order.actor, order.reason, transition, reading=reading)
 
@@ -220,7 +236,7 @@ class SafetyKernel:
         """
         target = round_nearest("alpha", alpha)
         with self._lock:
-            signed = self._authority.authorises(order)
+            signed = self._is_signed(order, "override", (target,))
             transition = rules.override(self._limits, self._state, target, reading, signed)
             return self._enact(
                 "override", order.actor, order.reason, transition, target, Kind.RESTORE, reading
@@ -229,12 +245,16 @@ class SafetyKernel:
     def set_limits(self, order: Order, limits: Limits) -> Entry:
         """Adopt another policy."""
         with self._lock:
-            signed = self._authority.authorises(order)
+            signed = self._is_signed(order, "set_limits", tuple(limits))
             transition = rules.set_limits(self._state, limits, signed)
             entry = self._enact("set_limits", order.actor, order.reason, transition, limits=limits)
             if entry.verdict.outcome is Outcome.ADOPTED:
                 self._limits = limits
             return entry
+
+    def _is_signed(self, order: Order, action: str, subject: tuple[int, ...]) -> bool:
+        named = order.action == action and order.subject == subject
+        return named and self._authority.authorises(order) is True
 
     def _enact(
         self,
@@ -252,9 +272,7 @@ class SafetyKernel:
         if self._closed is not None:
             raise self._closed
         before, (after, verdict) = self._state, transition
-        entry = Entry(
-            event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits
-        )
+        entry = Entry(event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits)
         if verdict.outcome is not _HELD or verdict.broken:
             self._record(entry)
         if reapply or after.alpha != before.alpha:

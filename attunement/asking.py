@@ -1,0 +1,96 @@
+"""Asking an optimizer that may raise, hang or answer nonsense."""
+
+import queue
+import threading
+from math import isfinite
+from typing import get_args
+
+import attrs
+
+from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
+
+
+@attrs.frozen
+class Fault:
+    """What an optimizer did instead of answering; answer is what it returned, None if nothing."""
+
+    answer: object
+    reason: str
+
+
+@attrs.frozen
+class Answer:
+    """One exchange with an optimizer."""
+
+    wish: Suggestion | Hold | Fault
+    mode: Mode
+    gradient: float | None
+
+
+_SILENT = Answer(HOLD, "idle", None)
+_MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+class BoundedOptimizer:
+    """Runs an optimizer in a thread of its own and waits for it only so long.
+
+    An optimizer that does not answer in time is faulted once and then passed over until it has come back; its
+    late answer is thrown away. A thread cannot be ended from outside, so one that hangs for ever is left
+    behind as a daemon.
+
+    Args:
+        optimizer: Owned by the worker thread from here on.
+        timeout_s: Longest wait for an answer, seconds.
+    """
+
+    def __init__(self, optimizer: Optimizer, timeout_s: float) -> None:
+        self._optimizer = optimizer
+        self._timeout_s = timeout_s
+        self._requests: queue.SimpleQueue[tuple[Outcome, bool] | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._awaited = False
+        threading.Thread(target=self._work, name="optimizer", daemon=True).start()
+
+    def exchange(self, outcome: Outcome, ask: bool) -> Answer:
+        """Tell the optimizer one outcome and, if asked, return its wish; HOLD if it was not."""
+        if self._awaited:
+            try:
+                self._answers.get_nowait()
+            except queue.Empty:
+                return _SILENT
+        self._requests.put((outcome, ask))
+        self._awaited = True
+        try:
+            answer = self._answers.get(timeout=self._timeout_s)
+        except queue.Empty:
+            return Answer(Fault(None, f"optimizer gave no answer within {self._timeout_s:g} s"), "idle", None)
+        self._awaited = False
+        return answer
+
+    def close(self) -> None:
+        """Let the worker thread end once the optimizer has come back."""
+        self._requests.put(None)
+
+    def _work(self) -> None:
+        while (request := self._requests.get()) is not None:
+            self._answers.put(_consult(self._optimizer, *request))
+
+
+def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
+    try:
+        optimizer.tell(outcome)
+        wish: object = optimizer.ask() if ask else HOLD
+        mode, gradient = optimizer.mode, optimizer.gradient
+    except BaseException as error:  # noqa: BLE001 - a foreign optimizer may raise anything, SystemExit too
+        return Answer(Fault(None, f"optimizer raised {_described(error)}"), "idle", None)
+    if not isinstance(wish, Suggestion | Hold):
+        wish = Fault(wish, f"optimizer answered with a {type(wish).__name__}, must be a Suggestion or HOLD")
+    known: Mode = next((name for name in _MODES if name == mode), "idle")
+    return Answer(wish, known, gradient if isinstance(gradient, float) and isfinite(gradient) else None)
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 - an exception's own text may raise
+        return type(error).__name__

@@ -1,0 +1,177 @@
+"""A whole attunement from its parts: ledger, kernel, sensors, optimizer and controller."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from attunement.acceptance import AcceptanceTest
+from attunement.asking import BoundedOptimizer
+from attunement.config_schema import ROOT, Config, ConfigError
+from attunement.controller import ACTOR, LambdaAttunementController
+from attunement.governance import KeyAuthority, sign_order
+from attunement.journal import Journal, resume_point
+from attunement.measurement import Sensors
+from attunement.policy import kernel_limits
+from attunement.telemetry import Subscriber
+from kernel import Entry, Limits, Order, Outcome, SafetyKernel
+from kernel.safety_kernel import describe
+from ledger import Ledger, SigningKey, VerifyKey
+from optimizers import registry
+from optimizers.protocol import Optimizer, Space
+
+
+class PolicyMismatchError(ConfigError):
+    """The configuration's limits are not those in force according to the ledger."""
+
+
+@attrs.frozen
+class Signatory:
+    """An operator present at the run, who signs its orders."""
+
+    key: SigningKey
+    actor: str
+    reason: str
+
+
+class Attunement:
+    """Everything that runs, opened and closed as one.
+
+    On a ledger that holds decisions the kernel resumes: an open trial is reverted, latches stay. A policy
+    that differs from the one in force needs a signatory.
+
+    Args:
+        config: The configuration.
+        engine: What is attuned.
+        key: Key that signs the ledger.
+        operator: Public key whose orders count, None when nobody may order.
+        signatory: Operator who gives orders in this run, None when there is none.
+        subscribers: Told every report.
+
+    Raises:
+        LedgerError: the ledger cannot be opened, or is not what was written.
+        LedgerUnavailableError: the first decision could not be recorded.
+        JournalError: the ledger holds something else than decisions.
+        PolicyMismatchError: the policy differs from the one in force, and no order adopts it.
+        EngineCapabilityError: a check of the kernel could not be made on this engine.
+        ActuatorError: the engine did not take the first α.
+        UnknownOptimizerError, OptimizerSettingError: the optimizer cannot be made.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Any,
+        key: SigningKey,
+        operator: VerifyKey | None = None,
+        signatory: Signatory | None = None,
+        subscribers: Sequence[Subscriber] = (),
+    ) -> None:
+        optimizer = build_optimizer(config)
+        objective, tolerance = config.objective, config.safety.tolerance
+        self._signatory = signatory
+        self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), key)
+        try:
+            self.kernel = self._kernel(config, engine, KeyAuthority(operator, self._head))
+            self.controller = LambdaAttunementController(
+                engine,
+                Sensors(engine, objective.coherence_window, objective.rho, self.kernel.state.cycle),
+                self.kernel,
+                BoundedOptimizer(optimizer, config.optimizer.ask_timeout),
+                AcceptanceTest(None if tolerance == "auto" else tolerance, self.kernel.limits.tolerance_max),
+                config.settle_delay,
+                config.safety.trial_deadline,
+                subscribers,
+            )
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    def approve(self) -> Entry:
+        """Have the signatory approve leaving FROZEN or EMERGENCY, on the newest reading.
+
+        Raises:
+            MeasurementError: there is no reading yet.
+            PolicyMismatchError: there is no signatory.
+        """
+        return self.controller.approve(self._order("approve", ()))
+
+    def close(self) -> None:
+        """Revert an open trial, stop following the engine and close the ledger."""
+        try:
+            self.controller.stop()
+        finally:
+            self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _kernel(self, config: Config, engine: Any, authority: KeyAuthority) -> SafetyKernel:
+        limits, deadline_s = kernel_limits(config), config.safety.trial_deadline
+        journal = Journal(self.ledger)
+        resume = resume_point(self.ledger.records())
+        if resume is None:
+            return SafetyKernel.start(
+                limits,
+                config.alpha_initial,
+                journal,
+                engine,
+                authority,
+                deadline_s,
+                actor=ACTOR,
+                reason="first start",
+            )
+        state, in_force = resume
+        kernel = SafetyKernel(in_force, state, journal, engine, authority, deadline_s)
+        if limits != in_force and self._signatory is None:
+            raise PolicyMismatchError(*_differences(limits, in_force))
+        kernel.recover(ACTOR, "restart")
+        if limits != in_force:
+            entry = kernel.set_limits(self._order("set_limits", tuple(limits)), limits)
+            if entry.verdict.outcome is not Outcome.ADOPTED:
+                raise PolicyMismatchError(*describe(entry.verdict))
+        return kernel
+
+    def _order(self, action: str, subject: tuple[int, ...]) -> Order:
+        if self._signatory is None:
+            raise PolicyMismatchError(f"{action} needs an operator's key, actor and reason")
+        order = Order(action, subject, self._signatory.actor, self._signatory.reason, signature="")
+        return sign_order(self._signatory.key, order, self._head())
+
+    def _head(self) -> str:
+        return self.ledger.head().hash_hex
+
+
+def build_optimizer(config: Config) -> Optimizer:
+    """Return the optimizer that a configuration names; one that holds still when attunement is not enabled.
+
+    Raises:
+        UnknownOptimizerError, OptimizerSettingError: it cannot be made.
+    """
+    space = Space(config.alpha_min, config.alpha_max, config.delta_alpha_max)
+    settings: dict[str, object] = {
+        "lr": config.lr,
+        "momentum": config.momentum,
+        "epsilon": config.epsilon,
+        "gradient_averaging_window": config.gradient_averaging_window,
+        "seed": config.optimizer.seed,
+        **config.optimizer.settings,
+    }
+    return registry.create(config.optimizer.name if config.enabled else "hold", space, settings)
+
+
+def _differences(wanted: Limits, in_force: Limits) -> tuple[str, ...]:
+    pairs = zip(Limits._fields, wanted, in_force, strict=True)
+    return tuple(
+        f"{ROOT} gives {name} = {one:,} in units of 1e-9 or counts, the ledger's policy has {other:,}: "
+        "an operator must adopt the change"
+        for name, one, other in pairs
+        if one != other
+    )

@@ -1,0 +1,35 @@
+"""The engine that a configuration describes."""
+
+from pathlib import Path
+
+from attunement.config_schema import Config
+from attunement.engine import CalEngine
+from attunement.host import HostSource
+from attunement.simulator import SimulatedSource
+from attunement.sources import FeatureSource
+from attunement.trace import TraceSource
+
+
+def build_engine(config: Config) -> CalEngine:
+    """Build the source and the engine on it, with α at ``alpha_initial``.
+
+    Raises:
+        TraceError: The trace's files cannot be used.
+    """
+    return CalEngine(
+        build_source(config), config.engine, k_max=config.safety.k_max, alpha=config.alpha_initial
+    )
+
+
+def build_source(config: Config) -> FeatureSource:
+    """Build the feature source.
+
+    Raises:
+        TraceError: The trace's files cannot be used.
+    """
+    source = config.source
+    if source.kind == "host":
+        return HostSource(source.psi)
+    if source.folder is not None and source.kind == "trace":
+        return TraceSource(Path(source.folder), source.window, psi=source.psi, repeat=source.repeat)
+    return SimulatedSource(source.nodes, source.dims, source.psi, source.noise, source.seed, source.shocks)

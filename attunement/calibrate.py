@@ -1,0 +1,162 @@
+"""Proposes safety limits from what an engine shows when nobody tunes it."""
+
+from time import sleep
+
+import attrs
+import numpy as np
+from numpy import float64
+from numpy.typing import NDArray
+
+from attunement.coherence import mean_square
+from attunement.engine import CalEngine
+
+_SETTLING_CYCLES = 32
+_STEP_CYCLES = 16
+_STEP_PAIRS = 4
+_STALE_MAX = 1000
+_STALE_PAUSE_S = 0.01
+
+_ENTROPY_FLOOR = 1e-6
+_ENTROPY_MARGIN = 2.0
+_STEP_MARGIN = 5.0
+_SEVERE_ENTROPY_FACTOR = 10.0
+_H_MARGIN = 1.5
+_SEVERE_H_FACTOR = 2.0
+
+
+class CalibrationError(RuntimeError):
+    """No limits can be proposed."""
+
+
+@attrs.frozen
+class Baseline:
+    """What an engine showed at α = 1, and the limits proposed from it.
+
+    A step of α downwards makes Ω more even, so it raises the entropy by itself. A limit taken from the noise
+    at one α alone would call every retreat unsafe; hence the margin over the answer to a step, which also
+    covers the larger answers above α = 1.
+
+    Attributes:
+        cycles: Cycles measured at α = 1.
+        quantile: Share of the cycles that the quantiles leave on the good side.
+        entropy_rate: Quantile of the entropy rate [1/cycle].
+        step_entropy_rate: Largest entropy rate while α stepped down and up [1/cycle].
+        h_internal: The opposite quantile of the internal coherence.
+        coherence: Mean Ĉ.
+        safe_share: Share of the cycles at α = 1 within the proposed limits.
+        entropy_max: The largest of twice the quantile, five times the step's answer and 1e-6 [1/cycle].
+        entropy_severe: Ten times ``entropy_max`` [1/cycle].
+        h_internal_min: At 1.5 times the quantile's distance from 1.
+        h_internal_severe: At twice the distance of ``h_internal_min`` from 1.
+    """
+
+    cycles: int
+    quantile: float
+    entropy_rate: float
+    step_entropy_rate: float
+    h_internal: float
+    coherence: float
+    safe_share: float
+    entropy_max: float
+    entropy_severe: float
+    h_internal_min: float
+    h_internal_severe: float
+
+    def to_yaml(self) -> str:
+        """Write the limits, and their grounds, as a fragment of the configuration for a person to accept."""
+        return (
+            f"# measured over {self.cycles} cycles at alpha = 1, quantile {self.quantile:g}:\n"
+            f"# entropy rate {self.entropy_rate:.3g} per cycle, {self.step_entropy_rate:.3g} at a step,\n"
+            f"# H_internal {self.h_internal:.4f}, C_hat {self.coherence:.4f};\n"
+            f"# {self.safe_share:.2%} of these cycles are within the limits below\n"
+            "attunement:\n"
+            "  safety:\n"
+            f"    entropy_max: {self.entropy_max:.9f}\n"
+            f"    h_internal_min: {self.h_internal_min:.9f}\n"
+            f"    entropy_severe: {self.entropy_severe:.9f}\n"
+            f"    h_internal_severe: {self.h_internal_severe:.9f}\n"
+        )
+
+
+def calibrate(engine: CalEngine, cycles: int = 1000, quantile: float = 0.99, step: float = 0.02) -> Baseline:
+    """Run the engine at α = 1, then through small steps below it, and propose limits that it keeps.
+
+    32 cycles settle the history, ``cycles`` are measured at α = 1, and 128 more while α goes four times down
+    by ``step`` and back. A cycle without a new sample is waited out and not counted. α is as before when this
+    returns or raises. This moves α without the kernel: it is for an engine that is not yet under control.
+
+    Args:
+        engine: The engine; nothing else may set its α meanwhile.
+        cycles: Cycles to measure, at least 1.
+        quantile: Share of cycles that the quantiles leave on the good side, in [0.5, 1].
+        step: Step of α, in (0, 0.5]; the rate limit ``delta_alpha_max`` is the natural choice.
+
+    Raises:
+        CalibrationError: An argument is out of range, α was moved by somebody, the engine is in runaway, or
+            the source stands still.
+        SourceError: The source cannot deliver, or ended too early.
+    """
+    if not cycles >= 1:
+        raise CalibrationError(f"cycles is {cycles}, must be at least 1")
+    if not 0.5 <= quantile <= 1:
+        raise CalibrationError(f"quantile is {quantile}, must lie in [0.5, 1]")
+    if not 0 < step <= 0.5:
+        raise CalibrationError(f"step is {step}, must lie in (0, 0.5]")
+    alpha = engine.get_alpha_multiplier()
+    try:
+        _hold(engine, 1.0, _SETTLING_CYCLES)
+        held = _hold(engine, 1.0, cycles)
+        stepped = [_hold(engine, level, _STEP_CYCLES) for level in (1 - step, 1.0) * _STEP_PAIRS]
+    finally:
+        engine.set_alpha_multiplier(alpha)
+    return _baseline(held, float(np.concatenate(stepped)[:, 0].max()), quantile)
+
+
+def _hold(engine: CalEngine, alpha: float, cycles: int) -> NDArray[float64]:
+    """Return entropy rate, H_internal and Ĉ of every cycle at ``alpha``, [cycles, 3]."""
+    engine.set_alpha_multiplier(alpha)
+    return np.array([_measure(engine, alpha) for _ in range(cycles)])
+
+
+def _measure(engine: CalEngine, alpha: float) -> tuple[float, float, float]:
+    _run_fresh_cycle(engine)
+    if engine.cycle_alpha != alpha:
+        raise CalibrationError(f"alpha is {engine.cycle_alpha:g} in cycle {engine.cycle}, must be {alpha:g}")
+    if engine.in_runaway():
+        raise CalibrationError(f"the engine is in runaway at alpha = {alpha:g} in cycle {engine.cycle}")
+    coherence = engine.normalize_C(mean_square(engine.sample_omega_snapshot()))
+    return engine.get_entropy_rate(), engine.get_h_internal(), coherence
+
+
+def _run_fresh_cycle(engine: CalEngine) -> None:
+    before = engine.cycle
+    for _ in range(_STALE_MAX):
+        engine.run_cycle()
+        if engine.cycle != before:
+            return
+        sleep(_STALE_PAUSE_S)
+    raise CalibrationError(f"the source stood still for {_STALE_MAX} reads after cycle {before}")
+
+
+def _baseline(held: NDArray[float64], step_entropy_rate: float, quantile: float) -> Baseline:
+    entropy_rates, h_internals, coherences = held.T
+    entropy_rate = float(np.quantile(entropy_rates, quantile))
+    h_internal = float(np.quantile(h_internals, 1 - quantile))
+    entropy_max = min(
+        max(_ENTROPY_MARGIN * entropy_rate, _STEP_MARGIN * step_entropy_rate, _ENTROPY_FLOOR), 1.0
+    )
+    h_internal_min = max(1 - _H_MARGIN * (1 - h_internal), 0.0)
+    safe = (entropy_rates <= entropy_max) & (h_internals >= h_internal_min)
+    return Baseline(
+        cycles=len(held),
+        quantile=quantile,
+        entropy_rate=entropy_rate,
+        step_entropy_rate=step_entropy_rate,
+        h_internal=h_internal,
+        coherence=float(coherences.mean()),
+        safe_share=float(safe.mean()),
+        entropy_max=entropy_max,
+        entropy_severe=min(_SEVERE_ENTROPY_FACTOR * entropy_max, 1.0),
+        h_internal_min=h_internal_min,
+        h_internal_severe=max(1 - _SEVERE_H_FACTOR * (1 - h_internal_min), 0.0),
+    )

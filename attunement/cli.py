@@ -1,0 +1,388 @@
+"""The command line.
+
+Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error, 2 usage or configuration,
+3 refused or verification failed, 4 frozen or emergency.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import ledger
+from attunement.assembly import Attunement, Signatory
+from attunement.build import build_engine
+from attunement.calibrate import CalibrationError, calibrate
+from attunement.config import dump, load
+from attunement.config_schema import Config, ConfigError
+from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
+from attunement.journal import JournalError
+from attunement.ledger_view import (
+    RECORD_COLUMNS,
+    LedgerVerdict,
+    newest,
+    record_as_json,
+    record_row,
+)
+from attunement.ledger_view import status as ledger_status
+from attunement.measurement import EngineCapabilityError, MeasurementError
+from attunement.metrics import Metrics, MetricsError, MetricsServer
+from attunement.policy import kernel_limits
+from attunement.running import OneApproval, run_cycles, stopped_by_signals
+from attunement.sources import SourceError
+from attunement.view import JsonView, LiveView, PlainView, View
+from kernel import ActuatorError, LedgerUnavailableError, Mode
+from ledger import KeyFileError, LedgerError, LedgerKeyError, LedgerTamperedError
+from optimizers.errors import OptimizerError
+
+if TYPE_CHECKING:
+    import proofs
+
+EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
+
+_USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
+_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError)
+_FAILED = (LedgerError, LedgerUnavailableError, SourceError, ActuatorError, MeasurementError, OSError)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_exit_code(sys.argv[1:]))
+
+
+def _exit_code(arguments: list[str]) -> int:
+    try:
+        code = cli.main(arguments, prog_name="lambda-attunement", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except click.Abort:
+        return _complain("interrupted", EXIT_ERROR)
+    except _USAGE as error:
+        return _complain(str(error), EXIT_USAGE)
+    except _REFUSED as error:
+        return _complain(str(error), EXIT_REFUSED)
+    except _FAILED as error:
+        return _complain(str(error), EXIT_ERROR)
+    return int(code or 0)
+
+
+def _complain(message: str, code: int) -> int:
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    return code
+
+
+_config_option = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="YAML configuration; ATTUNEMENT__… environment variables override it.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(
+    epilog="Exit codes: 0 done, 1 error, 2 usage or configuration, 3 refused, 4 frozen or emergency."
+)
+@click.version_option(package_name="lambda-attunement")
+def cli() -> None:
+    """Attune λ(t, L) = λ_base(L)·α(t) under a proved safety kernel."""
+
+
+@cli.command()
+@_config_option
+@click.option(
+    "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
+)
+@click.option("--plain", is_flag=True, help="Print a line a cycle instead of the live view.")
+@_json_option
+@click.option("--operator-key", type=click.Path(path_type=Path), help="Private key of an operator present.")
+@click.option("--actor", help="Who that is, for the record.")
+@click.option("--reason", help="Why the order is given, for the record.")
+def run(
+    config_path: Path | None,
+    cycles: int | None,
+    plain: bool,
+    as_json: bool,
+    operator_key: Path | None,
+    actor: str | None,
+    reason: str | None,
+) -> int:
+    """Attune the configured engine; resume where the ledger left off.
+
+    With --operator-key, --actor and --reason the operator adopts a changed policy and approves leaving a
+    freeze or an emergency, once, at the first reading.
+
+    Example: lambda-attunement run --config attunement.yaml --cycles 400
+    """
+    config = load(config_path, os.environ)
+    signatory = _signatory(operator_key, actor, reason)
+    key = _ledger_key(config)
+    metrics = Metrics()
+    engine = build_engine(config)
+    total = config.cycles if cycles is None else cycles
+    view = _view(config, plain, as_json, total)
+    with stopped_by_signals() as stop, _served(metrics, config):
+        try:
+            with Attunement(config, engine, key, _operator(config), signatory, (metrics, view)) as attunement:
+                approval = OneApproval(attunement.approve, lambda: attunement.kernel.mode)
+                attunement.controller.start()
+                ending = run_cycles(
+                    engine, total, config.settle_delay, stop, approval if signatory else lambda: None
+                )
+        finally:
+            view.close()
+    click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
+    verdict = _verify(Path(config.logging.audit_ledger_path), key.verify_key, None)
+    click.echo(verdict.sentence, err=True)
+    if not verdict.is_verified or approval.is_refused:
+        return EXIT_REFUSED
+    return (
+        EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and total is not None else 0
+    )
+
+
+@cli.command("dry-run")
+@_config_option
+@click.option(
+    "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
+)
+@_json_option
+def dry_run(config_path: Path | None, cycles: int | None, as_json: bool) -> None:
+    """Attune in a scratch folder and compare with α held; the configured ledger is not touched.
+
+    Example: lambda-attunement dry-run --cycles 200
+    """
+    config = attrs.evolve(load(config_path, os.environ), settle_delay=0.0)
+    total = cycles or config.cycles or DRY_RUN_CYCLES
+    with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
+        compared = compare_with_hold(config, total, Path(folder))
+    if as_json:
+        click.echo(json.dumps(attrs.asdict(compared), allow_nan=False))
+        return
+    table = Table("", "α held", "attuned", title=f"{total} cycles, last quarter")
+    for name, held, attuned in compared.rows():
+        table.add_row(name, held, attuned)
+    Console().print(table)
+
+
+@cli.command()
+@_config_option
+@_json_option
+def status(config_path: Path | None, as_json: bool) -> int:
+    """Tell what the ledger says of α now; exit code 4 if frozen or in emergency."""
+    config = load(config_path, os.environ)
+    told = ledger_status(Path(config.logging.audit_ledger_path))
+    if as_json:
+        click.echo(json.dumps(told.as_json(), allow_nan=False))
+    else:
+        table = Table(show_header=False)
+        for name, figure in told.rows():
+            table.add_row(name, figure)
+        Console().print(table)
+    return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
+
+
+@cli.group("ledger")
+def ledger_group() -> None:
+    """Verify and read the ledger."""
+
+
+@ledger_group.command()
+@_config_option
+@click.option("--path", type=click.Path(path_type=Path), help="Ledger file, instead of the configuration's.")
+@click.option("--public-key", type=click.Path(path_type=Path), help="Public key file of the ledger's key.")
+@click.option("--anchor", help="A head remembered from before, as SEQUENCE:HASH.")
+@_json_option
+def verify(
+    config_path: Path | None, path: Path | None, public_key: Path | None, anchor: str | None, as_json: bool
+) -> int:
+    """Check every record's form, place and signature; exit code 3 if anything is wrong.
+
+    Example: lambda-attunement ledger verify --path ledger.log --public-key ledger.key.pub
+    """
+    config = load(config_path, os.environ)
+    key = ledger.load_public(public_key or _public_path(config))
+    verdict = _verify(path or Path(config.logging.audit_ledger_path), key, _anchor(anchor))
+    click.echo(json.dumps(verdict.as_json()) if as_json else verdict.sentence)
+    return 0 if verdict.is_verified else EXIT_REFUSED
+
+
+@ledger_group.command()
+@_config_option
+@click.option("--path", type=click.Path(path_type=Path), help="Ledger file, instead of the configuration's.")
+@click.option("--last", type=click.IntRange(min=1), help="Only so many of the newest records.")
+@_json_option
+def show(config_path: Path | None, path: Path | None, last: int | None, as_json: bool) -> None:
+    """List the records; with --json one line each, as stored."""
+    config = load(config_path, os.environ)
+    records = newest(ledger.read_records(path or config.logging.audit_ledger_path), last)
+    if as_json:
+        for record in records:
+            click.echo(json.dumps(record_as_json(record), ensure_ascii=False, allow_nan=False))
+        return
+    table = Table(*RECORD_COLUMNS)
+    for record in records:
+        table.add_row(*record_row(record))
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=200).print(table)
+
+
+@cli.command()
+@click.option("--theorem", "names", multiple=True, help="Only this theorem; may be given again.")
+@_json_option
+def prove(names: tuple[str, ...], as_json: bool) -> int:
+    """Prove the theorems about the kernel that is installed; exit code 3 if one is not proved."""
+    # Imported here: loading the solvers takes longer than most commands run.
+    import proofs
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("proving", total=None)
+
+        def on_progress(done: int, total: int, name: str) -> None:
+            progress.update(task, completed=done, total=total, description=name)
+
+        results = proofs.prove_all(names or None, on_progress)
+    if as_json:
+        click.echo(json.dumps(_rows_as_json(results), ensure_ascii=False))
+    else:
+        Console().print(proofs.render_table(results))
+    return 0 if results.proved else EXIT_REFUSED
+
+
+@cli.group()
+def keys() -> None:
+    """Make the key that signs the ledger."""
+
+
+@keys.command("init")
+@_config_option
+@click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
+@click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
+def keys_init(config_path: Path | None, path: Path | None, if_missing: bool) -> None:
+    """Make a key pair: PATH, readable by its owner alone, and PATH.pub; nothing is overwritten.
+
+    The same command with --path makes an operator's key.
+    """
+    private = path or Path(load(config_path, os.environ).logging.key_path)
+    if if_missing and private.exists():
+        click.echo(f"{private} is there already", err=True)
+        return
+    private.parent.mkdir(parents=True, exist_ok=True)
+    key = ledger.generate(private, _with_pub(private))
+    click.echo(f"key {key.verify_key.key_id}: {private} and {_with_pub(private)}")
+
+
+@cli.group("config")
+def config_group() -> None:
+    """Check the configuration, and find limits for an engine."""
+
+
+@config_group.command()
+@_config_option
+def check(config_path: Path | None) -> None:
+    """Print the configuration in force with every default, or say all that is wrong with it."""
+    config = load(config_path, os.environ)
+    kernel_limits(config)
+    click.echo(dump(config), nl=False)
+
+
+@config_group.command("calibrate")
+@_config_option
+@click.option("--cycles", type=click.IntRange(min=10), default=1000, show_default=True)
+@click.option("--quantile", type=click.FloatRange(0.5, 1.0), default=0.99, show_default=True)
+def config_calibrate(config_path: Path | None, cycles: int, quantile: float) -> None:
+    """Measure the engine at α = 1 and propose limits, for a person to accept into the configuration.
+
+    Example: lambda-attunement config calibrate --config trace.yaml
+    """
+    config = load(config_path, os.environ)
+    baseline = calibrate(build_engine(config), cycles, quantile, config.delta_alpha_max)
+    click.echo(baseline.to_yaml(), nl=False)
+
+
+def _signatory(key: Path | None, actor: str | None, reason: str | None) -> Signatory | None:
+    if key is None and actor is None and reason is None:
+        return None
+    if key is None or not (actor or "").strip() or not (reason or "").strip():
+        raise click.UsageError("an order needs --operator-key, --actor and --reason together")
+    return Signatory(ledger.load_private(key), str(actor), str(reason))
+
+
+def _ledger_key(config: Config) -> ledger.SigningKey:
+    path = Path(config.logging.key_path)
+    if not path.exists():
+        raise KeyFileError(f"{path} does not exist: make it with `lambda-attunement keys init`")
+    return ledger.load_private(path)
+
+
+def _operator(config: Config) -> ledger.VerifyKey | None:
+    path = config.governance.operator_key_path
+    return None if path is None else ledger.load_public(path)
+
+
+def _public_path(config: Config) -> Path:
+    return _with_pub(Path(config.logging.key_path))
+
+
+def _with_pub(private: Path) -> Path:
+    return private.with_name(f"{private.name}.pub")
+
+
+def _view(config: Config, plain: bool, as_json: bool, total: int | None) -> View:
+    console = Console()
+    if as_json:
+        return JsonView(console)
+    if plain or not console.is_terminal:
+        return PlainView(console)
+    return LiveView(console, kernel_limits(config), total)
+
+
+@contextmanager
+def _served(metrics: Metrics, config: Config) -> Iterator[None]:
+    if not config.metrics.enabled:
+        yield
+        return
+    try:
+        server = MetricsServer(metrics, config.metrics.host, config.metrics.port)
+    except MetricsError as error:
+        # Attuning is not given up for want of a port; the scraper sees the target down.
+        click.echo(f"error: no metrics are served: {error}", err=True)
+        yield
+        return
+    with server:
+        yield
+
+
+def _rows_as_json(results: "proofs.Results") -> list[dict[str, Any]]:
+    return [{**attrs.asdict(row), "verdict": row.verdict.value} for row in results.rows]
+
+
+def _anchor(text: str | None) -> ledger.Head | None:
+    if text is None:
+        return None
+    sequence, _, digest = text.partition(":")
+    if not (sequence.isascii() and sequence.isdigit() and digest):
+        raise click.UsageError(f"--anchor is {text!r}, must be SEQUENCE:HASH")
+    return ledger.Head(int(sequence), digest)
+
+
+def _verify(path: Path, key: ledger.VerifyKey, anchor: ledger.Head | None) -> LedgerVerdict:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("verifying", total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        return LedgerVerdict(path, ledger.verify(path, key, anchor=anchor, progress=on_progress))

@@ -1,0 +1,221 @@
+"""Reading a configuration from YAML and the environment, and writing it back."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Any, get_origin
+
+import attrs
+from cattrs import AttributeValidationNote, BaseValidationError, Converter, IterableValidationNote
+from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.gen import make_dict_structure_fn, override
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from attunement.config_option import checked, shown
+from attunement.config_schema import ROOT, VERSION, Config, ConfigError, describe
+
+ENVIRONMENT_PREFIX = f"{ROOT.upper()}__"
+_SETTINGS = f"{ROOT}.optimizer.settings"
+_SETTING = f"{ENVIRONMENT_PREFIX}OPTIMIZER__SETTINGS__"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Read the configuration: defaults, then the YAML file, then the environment.
+
+    A key ``attunement.safety.entropy_max`` is ``ATTUNEMENT__SAFETY__ENTROPY_MAX`` in the environment, its
+    value read as YAML. Every key's own check is made first; checks across keys follow once all of them hold.
+
+    Args:
+        path: The YAML file, or None for defaults and environment alone.
+        environ: The environment, as ``os.environ``.
+
+    Raises:
+        ConfigError: The file cannot be read or parsed, or keys are unknown, mistyped, out of range or in
+            contradiction; all such problems at once.
+    """
+    document = {} if path is None else _document(path)
+    problems = list(_overlay(document, environ))
+    return _structured(document, problems)
+
+
+def loads(text: str) -> Config:
+    """Read the configuration from YAML text alone.
+
+    Raises:
+        ConfigError: As for ``load``.
+    """
+    return _structured(_section(_parsed(text, "config"), "config"), [])
+
+
+def dump(config: Config) -> str:
+    """Write the configuration as YAML that ``loads`` reads back as an equal value."""
+    text = StringIO()
+    _yaml().dump({"version": VERSION, ROOT: _plain(config)}, text)
+    return text.getvalue()
+
+
+def _yaml() -> Any:
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    return yaml
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _document(path: Path) -> dict[Any, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return _section(_parsed(text, str(path)), str(path))
+
+
+def _parsed(text: str, name: str) -> Any:
+    try:
+        return _yaml().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        problem = (error.problem or "malformed YAML").split("\n", maxsplit=1)[0]
+        raise ConfigError(f"{name}: {where}{problem}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{name}: malformed YAML: {error}") from error
+
+
+def _section(document: Any, name: str) -> dict[Any, Any]:
+    if not isinstance(document, dict) or ROOT not in document:
+        raise ConfigError(f"{name}: must be a mapping with the key {ROOT}, is {shown(document)}")
+    unknown = [
+        f"{key} is not a key, the only ones are version and {ROOT}"
+        for key in document
+        if key not in ("version", ROOT)
+    ]
+    version = document.get("version", VERSION)
+    if type(version) is not int or version != VERSION:
+        unknown.append(f"version is {shown(version)}, must be the whole number {VERSION}")
+    section = document[ROOT]
+    if not isinstance(section, dict):
+        unknown.append(f"{ROOT} is {shown(section)}, must be a mapping")
+    if unknown:
+        raise ConfigError(*unknown)
+    return dict(section)
+
+
+def _overlay(document: dict[Any, Any], environ: Mapping[str, str]) -> Iterator[str]:
+    """Put the environment's values into the document, and tell of those that cannot be."""
+    keys = {_variable(info.key): info.key for info in describe() if "[]" not in info.key}
+    del keys[_variable(_SETTINGS)]
+    for name in sorted(name for name in environ if name.upper().startswith(ENVIRONMENT_PREFIX)):
+        path = keys[name].split(".") if name in keys else _settings_path(name)
+        if path is None:
+            yield f"{name} is not known, the nearest name is {_nearest(name, [*keys, f'{_SETTING}<NAME>'])}"
+        elif not environ[name].strip():
+            yield f"{name} is empty, must hold a value"
+        else:
+            try:
+                _put(document, path[1:], _parsed(environ[name], name))
+            except ConfigError as error:
+                yield from error.problems
+
+
+def _variable(key: str) -> str:
+    return "__".join(key.upper().split("."))
+
+
+def _settings_path(name: str) -> list[str] | None:
+    setting = name.removeprefix(_SETTING)
+    return [*_SETTINGS.split("."), setting.lower()] if name.startswith(_SETTING) and setting else None
+
+
+def _put(document: dict[Any, Any], path: list[str], value: Any) -> None:
+    *sections, leaf = path
+    for section in sections:
+        document = document.setdefault(section, {})
+        if not isinstance(document, dict):
+            return  # the section's own value is refused when it is structured
+    document[leaf] = value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    return get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+
+
+def _structured(document: dict[Any, Any], problems: list[str]) -> Config:
+    try:
+        config = _CONVERTER.structure(document, Config)
+    except (BaseValidationError, ConfigError) as error:
+        raise ConfigError(*problems, *_problems(error, ROOT)) from error
+    if problems:
+        raise ConfigError(*problems)
+    return config
+
+
+def _problems(error: Exception, key: str) -> Iterator[str]:
+    match error:
+        case BaseValidationError():
+            for inner in error.exceptions:
+                yield from _problems(inner, _extended(key, inner))
+        case ForbiddenExtraKeysError():
+            known = [info.key for info in describe()]
+            for extra in sorted(map(str, error.extra_fields)):
+                unknown = f"{key}.{extra}"
+                yield f"{unknown} is not a key, the nearest key is {_nearest(unknown, known)}"
+        case ConfigError():
+            yield from error.problems
+        case KeyError():
+            yield f"{key} is missing"
+        case _:
+            yield f"{key} {error}"
+
+
+def _extended(key: str, error: BaseException) -> str:
+    for note in getattr(error, "__notes__", ()):
+        if isinstance(note, AttributeValidationNote):
+            return f"{key}.{note.name}"
+        if isinstance(note, IterableValidationNote):
+            return f"{key}[{note.index}]"
+    return key
+
+
+def _class_hook(kind: type[Any]) -> Callable[[Any, Any], Any]:
+    overrides = {
+        field.name: override(struct_hook=_field_hook(field))
+        for field in attrs.fields(kind)
+        if not attrs.has(field.type)
+    }
+    make: Any = make_dict_structure_fn
+    structure = make(
+        kind, _CONVERTER, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **overrides
+    )
+
+    def hook(value: Any, _kind: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"is {shown(value)}, must be a mapping")
+        return structure(value, kind)
+
+    return hook
+
+
+def _field_hook(field: "attrs.Attribute[Any]") -> Callable[[Any, Any], Any]:
+    if get_origin(field.type) is tuple:
+        return _structured_list
+    return lambda value, _kind: checked(value, field.type, field.metadata["within"])
+
+
+def _structured_list(value: Any, kind: Any) -> Any:
+    if not isinstance(value, list):
+        raise TypeError(f"is {shown(value)}, must be a list")
+    return _CONVERTER.structure(value, kind)
+
+
+_CONVERTER = Converter(detailed_validation=True)
+_CONVERTER.register_structure_hook_factory(attrs.has, _class_hook)

@@ -1,0 +1,363 @@
+"""The configuration's keys: one table of types, ranges, units, defaults and meanings."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from attunement.config_option import Interval, expectation, option
+
+ROOT = "attunement"
+VERSION = 1
+
+_ALPHA = Interval(0, 10, low_open=True)
+_UNIT = Interval(0, 1)
+_COUNT = Interval(1, 1000)
+_SEED = Interval(0, 2**32 - 1)
+_SECONDS = Interval(0, 3600, low_open=True)
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used.
+
+    Attributes:
+        problems: One line for each problem found, each naming the full key, the figure and the range.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@attrs.frozen
+class SafetyConfig:
+    """What the kernel enforces."""
+
+    entropy_max: float = option(
+        0.002, "Largest rise of entropy a safe reading may show.", unit="1/cycle", within=_UNIT
+    )
+    h_internal_min: float = option(0.95, "Smallest internal coherence a safe reading may show.", within=_UNIT)
+    revert_on_failure: bool = option(
+        True, "Revert a step that measured worse; false commits it if it is safe (the tolerance is infinite)."
+    )
+    k_max: float = option(
+        10.0,
+        "K, the largest exponent of m_t: m_t stays within exp(±K).",
+        within=Interval(0, 100, low_open=True),
+    )
+    kappa: float = option(
+        0.9,
+        "κ, the exponent bound kept by loop gain ≤ κ·exp(−κ) (theorem T11).",
+        within=Interval(0, 1, low_open=True),
+    )
+    alpha_safe: float | None = option(None, "Where a retreat leads to; null means alpha_min.", within=_ALPHA)
+    entropy_severe: float | None = option(
+        None,
+        "Rise of entropy that is an emergency; null means ten times entropy_max.",
+        unit="1/cycle",
+        within=_UNIT,
+    )
+    h_internal_severe: float | None = option(
+        None,
+        "Internal coherence below which it is an emergency; null means 0.80, or h_internal_min if less.",
+        within=_UNIT,
+    )
+    reverts_max: int = option(8, "Reverts in a row that are an emergency.", unit="trials", within=_COUNT)
+    missed_max: int = option(
+        5, "Cycles in a row without a new sample that are an emergency.", unit="cycles", within=_COUNT
+    )
+    trial_deadline: float = option(
+        5.0, "Time after which a trial that nobody settled is reverted.", unit="s", within=_SECONDS
+    )
+    tolerance: float | Literal["auto"] = option(
+        "auto",
+        "Fall of Ĉ that still counts as no worse; auto takes it from the measured noise.",
+        within=_UNIT,
+    )
+
+
+@attrs.frozen
+class ObjectiveConfig:
+    """What the optimizers maximise: Ĉ − ρ·(α − 1)²."""
+
+    rho: float = option(0.0, "ρ, the weight of the regularizer (α − 1)².", within=Interval(0, 1000))
+    coherence_window: int = option(
+        1, "Snapshots at one α that Ĉ is averaged over.", unit="cycles", within=_COUNT
+    )
+
+
+@attrs.frozen
+class OptimizerConfig:
+    """Who proposes."""
+
+    name: str = option("supervisor", "The optimizer that proposes, by its registered name.")
+    seed: int = option(0, "Seed of the optimizer's random numbers.", within=_SEED)
+    ask_timeout: float = option(
+        0.5, "Time an optimizer may take to answer before it is passed over.", unit="s", within=_SECONDS
+    )
+    settings: Mapping[str, Any] = option(attrs.Factory(dict), "Settings of the optimizer, by its own names.")
+
+
+@attrs.frozen
+class EngineConfig:
+    """The recursion Ω_t = f_t·exp(λ·proj(I_t))."""
+
+    window: int = option(
+        8, "Past cycles that the integral I_t reaches back.", unit="cycles", within=Interval(1, 10_000)
+    )
+    W: float = option(
+        1.0, "Σ|w_k|Δt, the total weight of the integral I_t.", within=Interval(0, 10, low_open=True)
+    )
+    dt: float = option(1.0, "Δt, the time step of the integral I_t.", unit="time per cycle", within=_SECONDS)
+    gain_sd: float = option(0.1, "Standard deviation of the node gains around 1.", within=_UNIT)
+    c_ref: float = option(
+        1.0, "Mean square of Ω that is mapped to Ĉ = 0.5.", within=Interval(0, 1e6, low_open=True)
+    )
+    seed: int = option(0, "Seed of the node gains.", within=_SEED)
+
+
+@attrs.frozen
+class Shock:
+    """A disturbance of the simulated features during ``start ≤ sequence < start + length``."""
+
+    kind: Literal["latency", "partition", "spectral", "psi"] = option(
+        attrs.NOTHING,
+        "latency: a share of the nodes reports late; partition: it turns to another direction; "
+        "spectral: its noise rises; psi: Ψ is multiplied.",
+    )
+    start: int = option(attrs.NOTHING, "First cycle of the shock.", unit="cycles", within=Interval(1, 10**9))
+    length: int = option(
+        attrs.NOTHING, "Cycles that the shock lasts.", unit="cycles", within=Interval(1, 10**9)
+    )
+    magnitude: float = option(
+        attrs.NOTHING,
+        "latency: delay in whole cycles, at least 1; partition: share of a right angle, up to 1; "
+        "spectral: added standard deviation; psi: factor.",
+        within=Interval(0, 1000),
+    )
+    share: float = option(
+        1.0, "Share of the nodes that is struck; psi strikes all.", within=Interval(0, 1, low_open=True)
+    )
+
+
+@attrs.frozen
+class SourceConfig:
+    """Where features and Ψ come from."""
+
+    kind: Literal["simulator", "trace", "host"] = option("simulator", "The feature source.")
+    nodes: int = option(
+        64,
+        "Simulated nodes; a trace has one a file, a host one a CPU.",
+        unit="nodes",
+        within=Interval(1, 100_000),
+    )
+    dims: int = option(4, "Simulated features a node; a trace and a host have 4.", within=Interval(1, 1024))
+    psi: float = option(0.9, "Ψ, which gives λ_base = Ψ/φ.", within=_UNIT)
+    noise: float = option(
+        0.05, "Standard deviation of the simulated noise, per component.", within=Interval(0, 10)
+    )
+    seed: int = option(0, "Seed of the simulated noise and of the nodes that shocks strike.", within=_SEED)
+    folder: str | None = option(None, "Folder of the trace's CSV files.")
+    window: int = option(
+        12, "Samples that a trace's features are taken over.", unit="samples", within=Interval(2, 10_000)
+    )
+    repeat: bool = option(False, "Start a trace again at its end instead of stopping.")
+    shocks: tuple[Shock, ...] = option((), "Shocks of the simulator.")
+
+
+@attrs.frozen
+class MetricsConfig:
+    """The Prometheus endpoint."""
+
+    enabled: bool = option(True, "Serve metrics.")
+    host: str = option("127.0.0.1", "Address to listen at.")
+    port: int = option(9464, "Port to listen at; 0 takes any free one.", within=Interval(0, 65_535))
+
+
+@attrs.frozen
+class LoggingConfig:
+    """The audit ledger and the log."""
+
+    audit_ledger_path: str = option("var/ledger.log", "File of the signed ledger.")
+    key_path: str = option("var/ledger.key", "File of the key that signs it.")
+    level: Literal["debug", "info", "warning", "error"] = option("info", "Least level that is logged.")
+
+
+@attrs.frozen
+class GovernanceConfig:
+    """Who may give orders."""
+
+    operator_key_path: str | None = option(
+        None,
+        "File of the operator's public key; null means that nobody may approve, override or change policy.",
+    )
+
+
+@attrs.frozen
+class Config:
+    """The whole configuration; an instance is always valid, also across its keys.
+
+    Raises:
+        ConfigError: Keys contradict each other.
+    """
+
+    enabled: bool = option(True, "Attune; false leaves α at alpha_initial.")
+    alpha_initial: float = option(1.0, "α at the first start.", within=_ALPHA)
+    alpha_min: float = option(0.8, "Smallest α.", within=_ALPHA)
+    alpha_max: float = option(1.2, "Largest α.", within=_ALPHA)
+    delta_alpha_max: float = option(
+        0.02, "Largest change of α by one event.", unit="per event", within=Interval(0, 1, low_open=True)
+    )
+    lr: float | Literal["auto"] = option(
+        "auto",
+        "Learning rate; auto takes it from the measured curvature.",
+        within=Interval(0, 1000, low_open=True),
+    )
+    momentum: float = option(
+        0.85, "Share of the velocity kept from step to step.", within=Interval(0, 1, high_open=True)
+    )
+    epsilon: float | Literal["auto"] = option(
+        "auto",
+        "Size of a finite-difference probe; auto takes it from the measured noise.",
+        within=Interval(0, 1, low_open=True),
+    )
+    settle_delay: float = option(
+        0.25, "Wait between a change of α and the reading that judges it.", unit="s", within=Interval(0, 3600)
+    )
+    gradient_averaging_window: int = option(
+        3, "Gradient estimates that are averaged.", unit="estimates", within=_COUNT
+    )
+    cycles: int | None = option(
+        400, "Length of a run; null runs until stopped.", unit="cycles", within=Interval(1, 10**9)
+    )
+    safety: SafetyConfig = attrs.field(factory=SafetyConfig)
+    objective: ObjectiveConfig = attrs.field(factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = attrs.field(factory=OptimizerConfig)
+    engine: EngineConfig = attrs.field(factory=EngineConfig)
+    source: SourceConfig = attrs.field(factory=SourceConfig)
+    metrics: MetricsConfig = attrs.field(factory=MetricsConfig)
+    logging: LoggingConfig = attrs.field(factory=LoggingConfig)
+    governance: GovernanceConfig = attrs.field(factory=GovernanceConfig)
+
+    def __attrs_post_init__(self) -> None:
+        problems = (*_alpha_problems(self), *_safety_problems(self), *_source_problems(self))
+        if problems:
+            raise ConfigError(*problems)
+
+    @property
+    def alpha_safe(self) -> float:
+        """Where a retreat leads to: ``safety.alpha_safe``, or ``alpha_min`` when that is null."""
+        return self.alpha_min if self.safety.alpha_safe is None else self.safety.alpha_safe
+
+    @property
+    def entropy_severe(self) -> float:
+        """Rise of entropy [1/cycle] that is an emergency, the default filled in."""
+        severe = self.safety.entropy_severe
+        return min(10 * self.safety.entropy_max, 1.0) if severe is None else severe
+
+    @property
+    def h_internal_severe(self) -> float:
+        """Internal coherence below which it is an emergency, the default filled in."""
+        severe = self.safety.h_internal_severe
+        return min(0.80, self.safety.h_internal_min) if severe is None else severe
+
+
+@attrs.frozen
+class OptionInfo:
+    """One row of the table of keys, in words."""
+
+    key: str
+    accepts: str
+    default: object
+    unit: str
+    doc: str
+
+
+def describe() -> tuple[OptionInfo, ...]:
+    """List every key in file order, e.g. ``attunement.safety.entropy_max``."""
+    return tuple(_describe(Config, ROOT))
+
+
+def _describe(section: type[Any], prefix: str) -> Iterator[OptionInfo]:
+    for field in attrs.fields(section):
+        key = f"{prefix}.{field.name}"
+        if attrs.has(field.type):
+            yield from _describe(field.type, key)
+            continue
+        default = {} if field.type == Mapping[str, Any] else field.default
+        accepts = expectation(field.type, field.metadata["within"])
+        yield OptionInfo(key, accepts, default, field.metadata["unit"], field.metadata["doc"])
+        if field.type == tuple[Shock, ...]:
+            yield from _describe(Shock, f"{key}[]")
+
+
+def _alpha_problems(config: Config) -> Iterator[str]:
+    low, high = config.alpha_min, config.alpha_max
+    if not low < high:
+        yield f"{ROOT}.alpha_min is {low:.12g}, must be below {ROOT}.alpha_max ({high:.12g})"
+    # 1.2 − 0.8 is a little less than 0.4 in floats.
+    elif not config.delta_alpha_max <= (high - low) * (1 + 1e-12):
+        yield (
+            f"{ROOT}.delta_alpha_max is {config.delta_alpha_max:.12g}, must be at most {high - low:.12g} "
+            f"({ROOT}.alpha_max less {ROOT}.alpha_min)"
+        )
+    for key, alpha in (("alpha_initial", config.alpha_initial), ("safety.alpha_safe", config.alpha_safe)):
+        if not low <= alpha <= high:
+            yield (
+                f"{ROOT}.{key} is {alpha:.12g}, must lie in [{low:.12g}, {high:.12g}] "
+                f"({ROOT}.alpha_min to {ROOT}.alpha_max)"
+            )
+    if config.epsilon != "auto" and not config.epsilon <= config.delta_alpha_max:
+        yield (
+            f"{ROOT}.epsilon is {config.epsilon:.12g}, must be at most {ROOT}.delta_alpha_max "
+            f"({config.delta_alpha_max:.12g}): every probe would be refused"
+        )
+
+
+def _safety_problems(config: Config) -> Iterator[str]:
+    safety = config.safety
+    if not safety.entropy_max <= config.entropy_severe:
+        yield (
+            f"{ROOT}.safety.entropy_severe is {config.entropy_severe:.12g}, must be at least "
+            f"{ROOT}.safety.entropy_max ({safety.entropy_max:.12g})"
+        )
+    if not config.h_internal_severe <= safety.h_internal_min:
+        yield (
+            f"{ROOT}.safety.h_internal_severe is {config.h_internal_severe:.12g}, must be at most "
+            f"{ROOT}.safety.h_internal_min ({safety.h_internal_min:.12g})"
+        )
+    if not safety.kappa <= safety.k_max:
+        yield (
+            f"{ROOT}.safety.kappa is {safety.kappa:.12g}, must be at most "
+            f"{ROOT}.safety.k_max ({safety.k_max:.12g})"
+        )
+    if not config.settle_delay < safety.trial_deadline:
+        yield (
+            f"{ROOT}.settle_delay is {config.settle_delay:.12g} s, must be below "
+            f"{ROOT}.safety.trial_deadline ({safety.trial_deadline:.12g} s): every trial would be reverted"
+        )
+
+
+def _source_problems(config: Config) -> Iterator[str]:
+    source = config.source
+    if source.kind == "trace" and source.folder is None:
+        yield f"{ROOT}.source.folder is null, must name a folder when {ROOT}.source.kind is trace"
+    if source.shocks and source.kind != "simulator":
+        yield (
+            f"{ROOT}.source.shocks has {len(source.shocks)} entries, must be empty when "
+            f"{ROOT}.source.kind is {source.kind}"
+        )
+    for index, shock in enumerate(source.shocks):
+        yield from (
+            f"{ROOT}.source.shocks[{index}]{problem}" for problem in shock_problems(shock, source.dims)
+        )
+
+
+def shock_problems(shock: Shock, dims: int) -> Iterator[str]:
+    """List what is wrong with a shock of features with ``dims`` components, each line starting at its key."""
+    if shock.kind == "latency" and not (shock.magnitude >= 1 and float(shock.magnitude).is_integer()):
+        yield f".magnitude is {shock.magnitude:.12g}, must be a whole number of cycles from 1 up for latency"
+    if shock.kind == "partition" and not shock.magnitude <= 1:
+        yield f".magnitude is {shock.magnitude:.12g}, must lie in [0, 1] for partition"
+    if shock.kind == "partition" and not dims >= 2:
+        yield f".kind is partition, must be another kind when {ROOT}.source.dims is {dims}"

@@ -1,0 +1,277 @@
+"""The loop between an engine, an optimizer and the kernel."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from attunement.acceptance import AcceptanceTest
+from attunement.asking import Answer, BoundedOptimizer, Fault
+from attunement.journal import names_of_broken
+from attunement.measurement import Measurement, MeasurementError, Sensors
+from attunement.telemetry import CycleReport, Subscriber
+from kernel import (
+    Entry,
+    Kind,
+    MalformedQuantityError,
+    Mode,
+    Order,
+    Outcome,
+    Proposal,
+    Reading,
+    SafetyKernel,
+)
+from kernel.limits import hold
+from kernel.quantity import to_float
+from kernel.rules import safety_checks
+from kernel.state import SCALES
+from optimizers.protocol import Hold, Suggestion, Verdict
+from optimizers.protocol import Outcome as Told
+
+ACTOR = "attunement_controller"
+SHORTEST_POLL_S = 0.01
+
+_TOLD = {
+    Outcome.COMMITTED: Verdict.COMMITTED,
+    Outcome.RETURNED: Verdict.REVERTED,
+    Outcome.REVERTED: Verdict.REVERTED,
+    Outcome.RETREATED: Verdict.RETREATED,
+}
+
+
+class LambdaAttunementController:
+    """Measures each cycle, has the kernel judge it, and passes the optimizer's wishes on.
+
+    Args:
+        engine: What is attuned; one that offers `on_cycle_end` drives the controller, any other is polled.
+        sensors: Reads that engine.
+        kernel: Owner of α.
+        optimizer: Source of proposals; the controller closes it.
+        acceptance: The test of coherence that settles trials.
+        settle_delay_s: Least age, seconds, of a trial that a safe reading settles; an unsafe one always does.
+        trial_deadline_s: Age, seconds, at which a trial is reverted; for a polled engine also the longest
+            silence that is not a missed cycle.
+        subscribers: Told every report.
+    """
+
+    def __init__(
+        self,
+        engine: Any,
+        sensors: Sensors,
+        kernel: SafetyKernel,
+        optimizer: BoundedOptimizer,
+        acceptance: AcceptanceTest,
+        settle_delay_s: float,
+        trial_deadline_s: float,
+        subscribers: Sequence[Subscriber] = (),
+    ) -> None:
+        self._lock = threading.RLock()  # one cycle at a time; guards what follows it
+        self._engine = engine
+        self._sensors = sensors
+        self._kernel = kernel
+        self._optimizer = optimizer
+        self._acceptance = acceptance
+        self._settle_delay_s = settle_delay_s
+        self._trial_deadline_s = trial_deadline_s
+        self._subscribers = tuple(subscribers)
+        self._last_cycle = kernel.state.cycle
+        self._reading: Reading | None = None
+        self._pending: tuple[Verdict, tuple[str, ...]] = (Verdict.NONE, ())
+        self._attached = False
+        self._failure: Exception | None = None
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Follow the engine's cycles, and revert trials that nobody settles within their deadline."""
+        self._stopping.clear()
+        self._spawn(self._expire_trials, "trial-deadline")
+        on_cycle_end = getattr(self._engine, "on_cycle_end", None)
+        if on_cycle_end is None:
+            self._spawn(self._poll, "attunement")
+        elif not self._attached:
+            on_cycle_end(self.on_cycle_end)
+            self._attached = True
+
+    def stop(self) -> None:
+        """Revert an open trial and follow no more; the kernel's latches stay.
+
+        Raises:
+            LedgerUnavailableError: the end of the trial could not be recorded.
+            Exception: whatever had ended the following before this call.
+        """
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+        self._optimizer.close()
+        if self._failure is not None:
+            raise self._failure
+        with self._lock:
+            if self._kernel.mode is Mode.TRIAL:
+                self._kernel.recover(ACTOR, "controller stopped: open trial reverted")
+
+    def freeze(self, actor: str, reason: str) -> Entry:
+        """Stop the optimizers now; an open trial is reverted."""
+        return self._kernel.freeze(actor, reason)
+
+    def approve(self, order: Order) -> Entry:
+        """Leave FROZEN or EMERGENCY by a signed order, judged on the newest reading.
+
+        Raises:
+            MeasurementError: there is no reading yet.
+        """
+        with self._lock:
+            return self._kernel.approve(order, self._newest())
+
+    def override(self, order: Order, alpha: object) -> Entry:
+        """Try an operator's α by a signed order: the checks of any proposal, on the newest reading.
+
+        Raises:
+            MeasurementError: there is no reading yet.
+            MalformedQuantityError: alpha is no finite number.
+        """
+        with self._lock:
+            return self._kernel.override(order, alpha, self._newest())
+
+    def on_cycle_end(self) -> None:
+        """Follow one cycle; nothing once the controller is stopped.
+
+        Raises:
+            Exception: whatever has ended the following, here or in a thread of the controller.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if not self._stopping.is_set():
+            self.update()
+
+    def update(self) -> CycleReport:
+        """Measure the newest cycle, settle or observe it, and pass on what the optimizer wishes.
+
+        Raises:
+            LedgerUnavailableError: a decision could not be recorded; it was not applied.
+        """
+        with self._lock:
+            try:
+                measurement = self._sensors.measure()
+                reading = measurement.reading()
+            except (MeasurementError, MalformedQuantityError) as error:
+                return self._missed(str(error))
+            if not reading.cycle > self._last_cycle:
+                return self._missed(f"no new sample since cycle {self._last_cycle}")
+            self._last_cycle, self._reading = reading.cycle, reading
+            if reading.alpha != self._kernel.state.alpha:
+                return self._missed(f"measured at α = {measurement.alpha}, in force is {self._kernel.alpha}")
+            self._acceptance.observe(measurement.alpha, measurement.objective)
+            if self._is_settling(reading):
+                return self._report(measurement, (), None)
+            return self._decided(measurement, reading)
+
+    def _newest(self) -> Reading:
+        if self._reading is None:
+            raise MeasurementError("no usable reading yet, wait for the next cycle")
+        return self._reading
+
+    def _decided(self, measurement: Measurement, reading: Reading) -> CycleReport:
+        judged = self._judge(measurement, reading)
+        may_propose = self._kernel.mode is Mode.READY and judged.after.alpha == reading.alpha
+        answer = self._optimizer.exchange(self._told(measurement, judged), may_propose)
+        proposed = self._propose(answer, reading)
+        return self._report(measurement, (judged, *proposed), answer)
+
+    def _is_settling(self, reading: Reading) -> bool:
+        age_s = self._kernel.trial_age_s
+        if age_s is None or not 0 <= age_s < self._settle_delay_s:
+            return False
+        return hold(safety_checks(self._kernel.limits, reading.alpha, reading))
+
+    def _judge(self, measurement: Measurement, reading: Reading) -> Entry:
+        alpha, objective = measurement.alpha, measurement.objective
+        if self._kernel.mode is not Mode.TRIAL:
+            self._acceptance.stay(alpha, objective)
+            return self._kernel.observe(reading, ACTOR, "cycle observed")
+        comparison = self._acceptance.compare(objective)
+        entry = self._kernel.settle(reading, comparison, ACTOR, "trial measured")
+        if entry.verdict.outcome is Outcome.COMMITTED:
+            self._acceptance.stay(alpha, objective)
+        return entry
+
+    def _told(self, measurement: Measurement, judged: Entry) -> Told:
+        verdict, broken = self._pending
+        if judged.verdict.outcome in _TOLD:
+            verdict, broken = _TOLD[judged.verdict.outcome], names_of_broken(judged)
+        if judged.after.mode in (Mode.FROZEN, Mode.EMERGENCY):
+            verdict, broken = Verdict.STOPPED, names_of_broken(judged)
+        self._pending = (Verdict.NONE, ())
+        return Told(
+            cycle=measurement.cycle,
+            alpha=measurement.alpha,
+            objective=measurement.objective,
+            verdict=verdict,
+            committed_alpha=to_float(judged.after.alpha),
+            broken=broken,
+        )
+
+    def _propose(self, answer: Answer, reading: Reading) -> tuple[Entry, ...]:
+        match answer.wish:
+            case Hold():
+                return ()
+            case Fault(answer=value, reason=reason):
+                proposal = Proposal(value, Kind.STEP, ACTOR, reason)
+            case Suggestion(alpha=value, probe=probe):
+                kind = Kind.PROBE if probe else Kind.STEP
+                proposal = Proposal(value, kind, ACTOR, f"{answer.mode} {kind.name.lower()}")
+        entry = self._kernel.propose(proposal, reading)
+        # A granted trial that ends without a reading was reverted; a reading that settles it says otherwise.
+        granted = entry.verdict.outcome is Outcome.ACCEPTED
+        self._pending = (Verdict.REVERTED, ()) if granted else (Verdict.REFUSED, names_of_broken(entry))
+        return (entry,)
+
+    def _missed(self, reason: str) -> CycleReport:
+        return self._report(None, (self._kernel.miss(ACTOR, reason),), None)
+
+    def _report(
+        self, measurement: Measurement | None, entries: tuple[Entry, ...], answer: Answer | None
+    ) -> CycleReport:
+        report = CycleReport(
+            measurement=measurement,
+            entries=entries,
+            state=self._kernel.state,
+            optimizer_mode="idle" if answer is None else answer.mode,
+            gradient=None if answer is None else answer.gradient,
+            lambdas=self._lambdas(measurement),
+        )
+        for subscriber in self._subscribers:
+            subscriber.on_report(report)
+        return report
+
+    def _lambdas(self, measurement: Measurement | None) -> dict[str, float]:
+        get_lambda = getattr(self._engine, "get_lambda", None)
+        if measurement is None or get_lambda is None:
+            return {}
+        return {scale: get_lambda(scale) for scale in SCALES}
+
+    def _spawn(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=self._kept, args=(work,), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _kept(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - raised to the caller of on_cycle_end and stop
+            self._failure = error
+            self._stopping.set()
+
+    def _expire_trials(self) -> None:
+        while not self._stopping.wait(self._trial_deadline_s / 4):
+            self._kernel.expire_overdue_trial(ACTOR)
+
+    def _poll(self) -> None:
+        heard_s = time.monotonic()
+        while not self._stopping.wait(max(self._settle_delay_s, SHORTEST_POLL_S)):
+            now_s = time.monotonic()
+            is_silent = not now_s - heard_s < self._trial_deadline_s
+            if is_silent or self._sensors.newest_cycle() > self._last_cycle:
+                heard_s = now_s
+                self.update()

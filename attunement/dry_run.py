@@ -1,0 +1,111 @@
+"""What attunement would do, beside holding α: two runs of the same configuration in a scratch folder."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import attrs
+
+from attunement.assembly import Attunement
+from attunement.build import build_engine
+from attunement.config_schema import Config
+from attunement.running import run_cycles
+from attunement.telemetry import CycleReport
+from kernel import Outcome
+from ledger import SigningKey, generate
+
+DRY_RUN_CYCLES = 400
+
+
+@attrs.define
+class Tally:
+    """Counts over one run; means are over its last quarter."""
+
+    total: int
+    seen: int = 0
+    coherences: list[float] = attrs.field(factory=list)
+    alphas: list[float] = attrs.field(factory=list)
+    outcomes: dict[Outcome, int] = attrs.field(factory=dict)
+
+    def on_report(self, report: CycleReport) -> None:
+        """Take in one cycle."""
+        self.seen += 1
+        for entry in report.entries:
+            self.outcomes[entry.verdict.outcome] = self.outcomes.get(entry.verdict.outcome, 0) + 1
+        if report.measurement is None or not self.seen > self.total - max(self.total // 4, 1):
+            return
+        self.coherences.append(report.measurement.c_hat)
+        self.alphas.append(report.measurement.alpha)
+
+    def count(self, outcome: Outcome) -> int:
+        """How often an outcome came."""
+        return self.outcomes.get(outcome, 0)
+
+
+@attrs.frozen
+class RunFigures:
+    """One run in figures; means are over its last quarter, None when nothing was measured there."""
+
+    mean_coherence: float | None
+    mean_alpha: float | None
+    committed: int
+    reverted: int
+    refused: int
+    retreated: int
+    latched: int
+
+
+@attrs.frozen
+class Compared:
+    """Two runs on the same features: α held at its initial value, and attuned."""
+
+    held: RunFigures
+    attuned: RunFigures
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Names and figures for a table."""
+        for field in attrs.fields(RunFigures):
+            yield (
+                field.name,
+                _shown(getattr(self.held, field.name)),
+                _shown(getattr(self.attuned, field.name)),
+            )
+
+
+def compare_with_hold(config: Config, cycles: int, folder: Path) -> Compared:
+    """Run the configuration twice, with ledgers and a key of their own in folder.
+
+    Raises:
+        Exception: as of `Attunement` and `run_cycles`.
+    """
+    key = generate(folder / "key", folder / "key.pub")
+    optimizer = attrs.evolve(config.optimizer, name="hold")
+    held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held.log", key)
+    return Compared(held, _run(config, cycles, folder / "attuned.log", key))
+
+
+def _run(config: Config, cycles: int, ledger_path: Path, key: SigningKey) -> RunFigures:
+    scratch = attrs.evolve(config, logging=attrs.evolve(config.logging, audit_ledger_path=str(ledger_path)))
+    engine, tally = build_engine(config), Tally(cycles)
+    with Attunement(scratch, engine, key, subscribers=(tally,)) as attunement:
+        attunement.controller.start()
+        run_cycles(engine, cycles, 0.0, Event(), lambda: None)
+    return RunFigures(
+        mean_coherence=_mean(tally.coherences),
+        mean_alpha=_mean(tally.alphas),
+        committed=tally.count(Outcome.COMMITTED),
+        reverted=tally.count(Outcome.REVERTED),
+        refused=tally.count(Outcome.REFUSED),
+        retreated=tally.count(Outcome.RETREATED),
+        latched=tally.count(Outcome.LATCHED),
+    )
+
+
+def _mean(figures: list[float]) -> float | None:
+    return sum(figures) / len(figures) if figures else None
+
+
+def _shown(figure: float | None) -> str:
+    if figure is None:
+        return "unknown"
+    return f"{figure:.6f}" if isinstance(figure, float) else str(figure)

@@ -1,0 +1,169 @@
+"""The kernel's decisions as ledger bodies, and back.
+
+Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `comparison`, `target`, `kind` and
+`limits` are enough to derive the decision again; the other members are what people look for.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kernel import Comparison, Entry, Kind, Limits, Mode, Reading, State
+from kernel.state import SCALES
+from ledger import JsonValue, Ledger, Receipt, Record
+from ledger import Kind as RecordKind
+
+SCHEMA = 1
+TEXT_MAX = 400
+
+
+class JournalError(Exception):
+    """A record's body is not an entry of the kernel."""
+
+
+class Journal:
+    """Appends entries to a ledger; what the kernel calls its ledger.
+
+    Args:
+        ledger: Open, and owned by the caller.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def append(self, entry: Entry) -> Receipt:
+        """Make the entry durable.
+
+        Raises:
+            LedgerError: it is not durable.
+        """
+        return self._ledger.append(body_of(entry))
+
+
+def body_of(entry: Entry) -> dict[str, JsonValue]:
+    """Return an entry as the ledger stores it."""
+    comparison, reading = entry.comparison, entry.reading
+    after = comparison.after if comparison is not None else reading.coherence if reading is not None else None
+    return {
+        "schema": SCHEMA,
+        "event": entry.event,
+        "verdict": entry.verdict.outcome.value,
+        "actor": printable(entry.actor),
+        "reason": printable(entry.reason),
+        "old_alpha": entry.before.alpha,
+        "new_alpha": entry.after.alpha,
+        "C_before": None if comparison is None else comparison.before,
+        "C_after": after,
+        "broken": [list(check) for check in entry.verdict.broken],
+        "before": _state_body(entry.before),
+        "after": _state_body(entry.after),
+        "target": entry.target,
+        "kind": None if entry.kind is None else entry.kind.name.lower(),
+        "reading": None if reading is None else _reading_body(reading),
+        "comparison": None if comparison is None else dict(comparison._asdict()),
+        "limits": None if entry.limits is None else dict(entry.limits._asdict()),
+    }
+
+
+def printable(text: str) -> str:
+    """Return text that a ledger line can hold whatever it was: valid Unicode of bounded length."""
+    return text[:TEXT_MAX].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
+    """Return the state and the policy that the last entries leave behind, None if there are none.
+
+    Raises:
+        JournalError: an entry cannot be read, or the first does not carry a policy.
+    """
+    state: State | None = None
+    limits: Limits | None = None
+    for record in records:
+        if record.kind is not RecordKind.ENTRY:
+            continue
+        try:
+            state = _state(record.body["after"])
+            if record.body["limits"] is not None and record.body["verdict"] != "refused":
+                limits = Limits(**_integers(record.body["limits"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise JournalError(f"record {record.sequence} holds no kernel entry: {error}") from error
+    if state is None:
+        return None
+    if limits is None:
+        raise JournalError("no record carries the limits in force")
+    return state, limits
+
+
+def reading_of(body: Mapping[str, JsonValue]) -> Reading | None:
+    """Return the reading in a record's body, None if it has none.
+
+    Raises:
+        JournalError: it is there and cannot be read.
+    """
+    stored = body.get("reading")
+    if stored is None:
+        return None
+    if not isinstance(stored, dict):
+        raise JournalError(f"reading is a {type(stored).__name__}, must be an object")
+    scalars = {name: stored[name] for name in Reading._fields if name not in ("drive", "loop_gain")}
+    drive, loop_gain = (_integers(stored[name]) for name in ("drive", "loop_gain"))
+    return Reading(
+        **_integers(scalars),
+        drive=(drive[SCALES[0]], drive[SCALES[1]], drive[SCALES[2]]),
+        loop_gain=(loop_gain[SCALES[0]], loop_gain[SCALES[1]], loop_gain[SCALES[2]]),
+    )
+
+
+def comparison_of(body: Mapping[str, JsonValue]) -> Comparison | None:
+    """Return the comparison in a record's body, None if it has none."""
+    stored = body.get("comparison")
+    return None if stored is None else Comparison(**_integers(stored))
+
+
+def names_of_broken(entry: Entry) -> tuple[str, ...]:
+    """Return the names of the limits that an entry broke."""
+    return tuple(check[0] for check in entry.verdict.broken)
+
+
+def _state_body(state: State) -> dict[str, JsonValue]:
+    return {
+        "mode": state.mode.name.lower(),
+        "alpha": state.alpha,
+        "good": state.good,
+        "cycle": state.cycle,
+        "reverts": state.reverts,
+        "missed": state.missed,
+        "policy": state.policy,
+        "kind": state.kind.name.lower(),
+        "resume": state.resume.name.lower(),
+    }
+
+
+def _state(stored: JsonValue) -> State:
+    if not isinstance(stored, dict):
+        raise TypeError(f"state is a {type(stored).__name__}, must be an object")
+    names = {name: str(stored[name]).upper() for name in ("mode", "kind", "resume")}
+    figures = {name: value for name, value in stored.items() if name not in names}
+    return State(
+        mode=Mode[names["mode"]], kind=Kind[names["kind"]], resume=Mode[names["resume"]], **_integers(figures)
+    )
+
+
+def _reading_body(reading: Reading) -> dict[str, JsonValue]:
+    return {
+        "cycle": reading.cycle,
+        "alpha": reading.alpha,
+        "coherence": reading.coherence,
+        "entropy_rate": reading.entropy_rate,
+        "h_internal": reading.h_internal,
+        "drive": dict(zip(SCALES, reading.drive, strict=True)),
+        "loop_gain": dict(zip(SCALES, reading.loop_gain, strict=True)),
+    }
+
+
+def _integers(stored: Any) -> dict[str, Any]:
+    if not isinstance(stored, dict):
+        raise TypeError(f"found a {type(stored).__name__}, must be an object")
+    for name, value in stored.items():
+        if type(value) is not int:
+            raise TypeError(f"{name} is a {type(value).__name__}, must be an integer")
+    return stored

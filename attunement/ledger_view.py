@@ -1,0 +1,166 @@
+"""A ledger as people and programs read it."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from attunement.journal import JournalError, resume_point
+from kernel import Limits, State
+from kernel.quantity import to_float
+from ledger import Kind, Record, Report, Verdict, read_records
+
+RECORD_COLUMNS = (
+    "seq",
+    "time (UTC)",
+    "event",
+    "verdict",
+    "old α",
+    "new α",
+    "broken limits",
+    "actor",
+    "reason",
+)
+
+
+@attrs.frozen
+class LedgerVerdict:
+    """What verification found in one file."""
+
+    path: Path
+    report: Report
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether every record is good."""
+        return self.report.verdict is Verdict.VERIFIED
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        report = self.report
+        found = f": {report.finding}" if report.finding is not None else ""
+        head = "" if report.head is None else f", head {report.head.sequence}:{report.head.hash_hex}"
+        return f"ledger {self.path}: {report.verdict.value}, {report.records} records good{head}{found}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The verdict as JSON's types."""
+        report = self.report
+        return {
+            "path": str(self.path),
+            "verdict": report.verdict.value,
+            "records": report.records,
+            "head": None if report.head is None else f"{report.head.sequence}:{report.head.hash_hex}",
+            "finding": None if report.finding is None else str(report.finding),
+        }
+
+
+@attrs.frozen
+class Status:
+    """Where the ledger says that α is, and what was decided so far."""
+
+    path: Path
+    records: int
+    last_timestamp: str
+    state: State
+    limits: Limits
+    verdicts: dict[str, int]
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Names and figures for a table."""
+        state, limits = self.state, self.limits
+        yield "mode", state.mode.name
+        yield (
+            "α",
+            f"{to_float(state.alpha):.9f} in "
+            f"[{to_float(limits.alpha_min):g}, {to_float(limits.alpha_max):g}]",
+        )
+        yield "rollback target", f"{to_float(state.good):.9f}"
+        yield "cycle", str(state.cycle)
+        yield "consecutive reverts", f"{state.reverts} of {limits.reverts_max}"
+        yield "policy version", str(state.policy)
+        yield "decisions", ", ".join(f"{name} {count}" for name, count in sorted(self.verdicts.items()))
+        yield "ledger", f"{self.path}, {self.records} records, last at {self.last_timestamp}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON's types."""
+        state = self.state
+        return {
+            "mode": state.mode.name.lower(),
+            "alpha": to_float(state.alpha),
+            "good": to_float(state.good),
+            "cycle": state.cycle,
+            "reverts": state.reverts,
+            "policy": state.policy,
+            "verdicts": self.verdicts,
+            "ledger": str(self.path),
+            "records": self.records,
+            "last_timestamp": self.last_timestamp,
+        }
+
+
+def status(path: Path) -> Status:
+    """Read a ledger, which a writer may be appending to, and return where it stands.
+
+    Raises:
+        LedgerReadError, LedgerTamperedError: it cannot be read.
+        JournalError: it holds no decisions.
+    """
+    verdicts: dict[str, int] = {}
+    newest: list[Record] = []
+
+    def counted() -> Iterator[Record]:
+        for record in read_records(path):
+            newest[:] = [record]
+            if record.kind is Kind.ENTRY:
+                verdict = str(record.body.get("verdict"))
+                verdicts[verdict] = verdicts.get(verdict, 0) + 1
+            yield record
+
+    resume = resume_point(counted())
+    if resume is None:
+        raise JournalError(f"{path} holds no decisions yet")
+    last = newest[0]
+    return Status(path, last.sequence + 1, last.timestamp, *resume, verdicts)
+
+
+def newest(records: Iterable[Record], count: int | None) -> Iterable[Record]:
+    """Return the last records, all if count is None."""
+    return records if count is None else deque(records, maxlen=count)
+
+
+def record_row(record: Record) -> tuple[str, ...]:
+    """Return one record's cells for `RECORD_COLUMNS`."""
+    body = record.body
+    broken = body.get("broken")
+    names = [str(check[0]) for check in broken if isinstance(check, list)] if isinstance(broken, list) else []
+    return (
+        str(record.sequence),
+        record.timestamp,
+        str(body.get("event", record.kind.value)),
+        str(body.get("verdict", "")),
+        _alpha(body.get("old_alpha")),
+        _alpha(body.get("new_alpha")),
+        ", ".join(names),
+        str(body.get("actor", "")),
+        str(body.get("reason", "")),
+    )
+
+
+def record_as_json(record: Record) -> dict[str, Any]:
+    """Return one record as JSON's types."""
+    return {
+        "seq": record.sequence,
+        "timestamp": record.timestamp,
+        "kind": record.kind.value,
+        "hash": record.hash_hex,
+        "prev": record.previous_hash,
+        "key": record.key_id,
+        "body": record.body,
+    }
+
+
+def _alpha(figure: object) -> str:
+    return f"{to_float(figure):.9f}" if isinstance(figure, int) else ""

@@ -1,0 +1,131 @@
+"""One cycle of an engine as floats, and as the kernel's integers."""
+
+from typing import Any
+
+import attrs
+
+from attunement.coherence import CoherenceDensityMeter, SnapshotError
+from attunement.engine_protocol import AttunableEngine, capabilities
+from kernel import Reading
+from kernel.quantity import round_down, round_nearest, round_up
+from kernel.state import SCALES, PerScale
+
+_NEEDED = {
+    "cycle": "whether a reading is new",
+    "cycle_alpha": "whether a reading was taken at the present α",
+    "get_entropy_rate": "entropy_rate",
+    "get_h_internal": "h_internal",
+    "get_gains": "drive and loop_gain",
+}
+
+
+class EngineCapabilityError(TypeError):
+    """An engine lacks what a check of the kernel needs; such checks are not skipped."""
+
+
+class MeasurementError(Exception):
+    """A cycle gave no usable reading."""
+
+
+@attrs.frozen
+class Measurement:
+    """One cycle as measured, dimensionless floats.
+
+    Attributes:
+        cycle: Number of the measured cycle, counted over restarts.
+        alpha: α that the cycle ran with.
+        c_hat: Ĉ in [0, 1].
+        objective: J = Ĉ - ρ(α-1)².
+        entropy_rate: Rise of entropy per cycle.
+        h_internal: Order parameter in [0, 1].
+        drive, loop_gain: Per unit of α, in the order of the scales.
+    """
+
+    cycle: int
+    alpha: float
+    c_hat: float
+    objective: float
+    entropy_rate: float
+    h_internal: float
+    drive: tuple[float, float, float]
+    loop_gain: tuple[float, float, float]
+
+    def reading(self) -> Reading:
+        """Return the kernel's integers, each rounded against the proposer.
+
+        Raises:
+            MalformedQuantityError: a figure is NaN, infinite or no number.
+        """
+        return Reading(
+            cycle=self.cycle,
+            alpha=round_nearest("alpha", self.alpha),
+            coherence=round_nearest("objective", self.objective),
+            entropy_rate=round_up("entropy_rate", self.entropy_rate),
+            h_internal=round_down("h_internal", self.h_internal),
+            drive=_rounded_up("drive", self.drive),
+            loop_gain=_rounded_up("loop_gain", self.loop_gain),
+        )
+
+
+class Sensors:
+    """Reads an engine once per cycle.
+
+    Args:
+        engine: What is attuned.
+        coherence_window: Snapshots at one α that Ĉ is averaged over.
+        rho: Weight of the regulariser in J = Ĉ - ρ(α-1)².
+        first_cycle: Number in the ledger of the engine's own cycle 0, so that numbers rise over restarts.
+
+    Raises:
+        EngineCapabilityError: a check of the kernel could not be made on this engine.
+    """
+
+    def __init__(self, engine: AttunableEngine, coherence_window: int, rho: float, first_cycle: int) -> None:
+        lacking = [name for name in _NEEDED if name not in capabilities(engine)]
+        if lacking:
+            unmade = "; ".join(f"no {name}, so nothing can check {_NEEDED[name]}" for name in lacking)
+            raise EngineCapabilityError(f"{type(engine).__name__} cannot be attuned: {unmade}")
+        self._engine: Any = engine
+        self._meter = CoherenceDensityMeter(engine, coherence_window)
+        self._rho = rho
+        self._first_cycle = first_cycle
+
+    def newest_cycle(self) -> int:
+        """Return the number that the newest cycle has in the ledger."""
+        return self._first_cycle + int(self._engine.cycle)
+
+    def measure(self) -> Measurement:
+        """Read the newest cycle.
+
+        Raises:
+            MeasurementError: the engine raised, or gave what is no figure.
+        """
+        try:
+            return self._measure()
+        except SnapshotError as error:
+            raise MeasurementError(str(error)) from error
+        except Exception as error:
+            raise MeasurementError(f"engine raised {type(error).__name__}: {error}") from error
+
+    def _measure(self) -> Measurement:
+        engine = self._engine
+        alpha, c_hat, gains = engine.cycle_alpha, self._meter.compute_C_hat(), engine.get_gains()
+        drive = (gains[SCALES[0]].drive, gains[SCALES[1]].drive, gains[SCALES[2]].drive)
+        loop_gain = (gains[SCALES[0]].loop_gain, gains[SCALES[1]].loop_gain, gains[SCALES[2]].loop_gain)
+        return Measurement(
+            cycle=self.newest_cycle(),
+            alpha=alpha,
+            c_hat=c_hat,
+            objective=c_hat - self._rho * (alpha - 1.0) ** 2,
+            entropy_rate=engine.get_entropy_rate(),
+            h_internal=engine.get_h_internal(),
+            drive=drive,
+            loop_gain=loop_gain,
+        )
+
+
+def _rounded_up(name: str, figures: tuple[float, float, float]) -> PerScale:
+    first, second, third = (
+        round_up(f"{name}[{scale}]", figure) for scale, figure in zip(SCALES, figures, strict=True)
+    )
+    return (first, second, third)

@@ -1,0 +1,36 @@
+"""What the controller tells those who watch: one report a cycle, never part of a decision."""
+
+from typing import Protocol
+
+import attrs
+
+from attunement.measurement import Measurement
+from kernel import Entry, State
+from optimizers.protocol import Mode
+
+
+@attrs.frozen
+class CycleReport:
+    """One cycle from the outside.
+
+    Attributes:
+        measurement: What was measured, None when the cycle gave no usable reading.
+        entries: The kernel's decisions of this cycle, in order.
+        state: The kernel's state after them.
+        optimizer_mode: What the optimizer says it is doing.
+        gradient: The optimizer's latest estimate of dJ/dα, None when unknown.
+        lambdas: λ(t, L) per scale name under the α now in force; empty when unknown.
+    """
+
+    measurement: Measurement | None
+    entries: tuple[Entry, ...]
+    state: State
+    optimizer_mode: Mode
+    gradient: float | None
+    lambdas: dict[str, float]
+
+
+class Subscriber(Protocol):
+    """Receives every report, in the thread that ran the cycle."""
+
+    def on_report(self, report: CycleReport) -> None: ...

@@ -1,0 +1,224 @@
+"""One record as one line: how it is written, and how it is read back.
+
+A line is the canonical bytes of an object and a newline. Its members, in the order in which they stand:
+
+    body       what the caller says
+    clock      the reading of a clock that went back; absent otherwise
+    key        id of the key that signed
+    kind       genesis (the first record), entry, or recovery (a torn record was cut off)
+    prev       hex SHA-256 of the line before, newline included; 64 zeros in the first record
+    seq        0, 1, 2, ...
+    signature  base64 of Ed25519 over the domain prefix and the canonical bytes of the other members
+    timestamp  UTC, the clock's reading or the last record's timestamp, whichever is later
+    v          version of this format
+"""
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+import attrs
+
+from ledger import canonical
+from ledger.canonical import JsonValue
+from ledger.errors import CanonicalError, Fault
+from ledger.keys import KEY_ID_CHARACTERS, SIGNATURE_BYTES, SigningKey, decode_base64, encode_base64
+
+FORMAT: Final = "lambda-attunement-ledger"
+VERSION: Final = 1
+MAX_LINE_BYTES: Final = canonical.MAX_BYTES + 1
+SIGNATURE_DOMAIN: Final = b"lambda-attunement/ledger/record/v1\0"
+
+_HASH_CHARACTERS = 64
+_HEX = frozenset("0123456789abcdef")
+_MEMBERS = {"body", "key", "kind", "prev", "seq", "signature", "timestamp", "v"}
+
+# Both have one length, since a signature always takes 88 characters and a timestamp 27.
+_SIGNATURE_LENGTH = len('"signature":"",') + len(encode_base64(bytes(SIGNATURE_BYTES)))
+_TAIL_LENGTH = len('"timestamp":"2000-01-01T00:00:00.000000Z","v":1}\n')
+
+
+class Kind(enum.Enum):
+    """Who speaks in the body of a record."""
+
+    GENESIS = "genesis"
+    ENTRY = "entry"
+    RECOVERY = "recovery"
+
+
+@attrs.frozen
+class Record:
+    """A record as it was read.
+
+    `timestamp` and `clock` are UTC texts, `YYYY-MM-DDTHH:MM:SS.ffffffZ`; `hash_hex` is the SHA-256 of the
+    stored line, which the next record names as its `previous_hash`.
+    """
+
+    sequence: int
+    timestamp: str
+    clock: str | None
+    previous_hash: str
+    key_id: str
+    kind: Kind
+    body: dict[str, JsonValue]
+    signature: bytes
+    hash_hex: str
+
+
+@attrs.frozen
+class Tip:
+    """The end of a ledger: all that the next record must follow.
+
+    `sequence` and `hash_hex` are those of the last record, `end` is the length of the file in bytes.
+    """
+
+    sequence: int
+    hash_hex: str
+    timestamp: str
+    end: int
+
+
+@attrs.frozen
+class Head:
+    """The last record's place and its line's SHA-256: what an auditor remembers to notice a cut tail.
+
+    Raises:
+        ValueError: the sequence is negative.
+    """
+
+    sequence: int = attrs.field(validator=attrs.validators.ge(0))
+    hash_hex: str
+
+
+EMPTY: Final = Tip(sequence=-1, hash_hex="0" * _HASH_CHARACTERS, timestamp="", end=0)
+
+
+class RecordError(Exception):
+    """A line is not a record, or not the one that belongs there."""
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = fault
+        self.detail = detail
+
+
+def seal(tip: Tip, kind: Kind, body: Mapping[str, JsonValue], now: str, key: SigningKey) -> tuple[bytes, Tip]:
+    """Sign `body` as the record after `tip`.
+
+    Args:
+        tip: the end of the ledger so far.
+        kind: who speaks.
+        body: any canonical mapping.
+        now: the clock's reading, in the form of `format_utc`.
+        key: the ledger's key.
+
+    Returns:
+        The line, newline included, and the end of the ledger once it is written.
+
+    Raises:
+        CanonicalError: the body has no canonical bytes, or the line would be longer than `MAX_LINE_BYTES`.
+    """
+    # The text form of the time sorts as the time does.
+    timestamp, clock = (now, "") if now >= tip.timestamp else (tip.timestamp, f'"clock":"{now}",')
+    sequence = tip.sequence + 1
+    head = canonical.encode({"body": dict(body)})[:-1] + (
+        f',{clock}"key":"{key.verify_key.key_id}","kind":"{kind.value}",'
+        f'"prev":"{tip.hash_hex}","seq":{sequence},'
+    ).encode("ascii")
+    tail = f'"timestamp":"{timestamp}","v":{VERSION}}}'.encode("ascii")
+    signature = encode_base64(key.sign(SIGNATURE_DOMAIN + head + tail)).encode("ascii")
+    line = b'%b"signature":"%b",%b\n' % (head, signature, tail)
+    if not len(line) <= MAX_LINE_BYTES:
+        raise CanonicalError(f"record takes {len(line)} bytes, must not exceed {MAX_LINE_BYTES}")
+    return line, Tip(sequence, hashlib.sha256(line).hexdigest(), timestamp, tip.end + len(line))
+
+
+def signed_bytes(line: bytes) -> bytes:
+    """Return what the signature in a well-formed line (one that `parse` took) is a signature of."""
+    tail = len(line) - _TAIL_LENGTH
+    return SIGNATURE_DOMAIN + line[: tail - _SIGNATURE_LENGTH] + line[tail:-1]
+
+
+def parse(line: bytes) -> Record:
+    """Read one line, newline included. Its form is checked; its signature and its place are not.
+
+    Raises:
+        RecordError: the line is not canonical, or a member is missing, unknown or malformed.
+    """
+    try:
+        members = canonical.parse(line[:-1])
+    except CanonicalError as error:
+        raise RecordError(Fault.CANONICAL_FORM, str(error)) from error
+    if not (isinstance(members, dict) and members.keys() - {"clock"} == _MEMBERS):
+        raise RecordError(Fault.CANONICAL_FORM, "the members are not those of a record")
+    version = members["v"]
+    if not (type(version) is int and version == VERSION):
+        raise RecordError(Fault.CANONICAL_FORM, f"v is {version}, must be {VERSION}")
+    return Record(
+        sequence=_sequence(members["seq"]),
+        timestamp=_time("timestamp", members["timestamp"]),
+        clock=_time("clock", members["clock"]) if "clock" in members else None,
+        previous_hash=_hex("prev", members["prev"], _HASH_CHARACTERS),
+        key_id=_hex("key", members["key"], KEY_ID_CHARACTERS),
+        kind=_kind(members["kind"]),
+        body=_body(members["body"]),
+        signature=_signature(members["signature"]),
+        hash_hex=hashlib.sha256(line).hexdigest(),
+    )
+
+
+def format_utc(moment: datetime) -> str:
+    """Return `YYYY-MM-DDTHH:MM:SS.ffffffZ` of a time that knows its zone.
+
+    Raises:
+        ValueError: the time has no zone; the process's own zone is never assumed.
+    """
+    if moment.utcoffset() is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+
+
+def _time(name: str, value: JsonValue) -> str:
+    if isinstance(value, str) and value.endswith("Z"):
+        try:
+            moment = datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time") from error
+        # fromisoformat reads many spellings.
+        if format_utc(moment) == value:
+            return value
+    raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time")
+
+
+def _sequence(value: JsonValue) -> int:
+    if type(value) is int and value >= 0:
+        return value
+    raise RecordError(Fault.CANONICAL_FORM, "seq is not a whole number from 0 on")
+
+
+def _hex(name: str, value: JsonValue, characters: int) -> str:
+    if isinstance(value, str) and len(value) == characters and _HEX.issuperset(value):
+        return value
+    raise RecordError(Fault.CANONICAL_FORM, f"{name} is not {characters} hex digits in lower case")
+
+
+def _kind(value: JsonValue) -> Kind:
+    for kind in Kind:
+        if kind.value == value:
+            return kind
+    raise RecordError(Fault.CANONICAL_FORM, "kind is not known")
+
+
+def _body(value: JsonValue) -> dict[str, JsonValue]:
+    if isinstance(value, dict):
+        return value
+    raise RecordError(Fault.CANONICAL_FORM, "body is not an object")
+
+
+def _signature(value: JsonValue) -> bytes:
+    data = decode_base64(value) if isinstance(value, str) else None
+    if data is not None and len(data) == SIGNATURE_BYTES:
+        return data
+    raise RecordError(Fault.CANONICAL_FORM, f"signature is not {SIGNATURE_BYTES} bytes in canonical base64")

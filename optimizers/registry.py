@@ -1,0 +1,121 @@
+"""Optimizers by name, from the settings of a configuration."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from optimizers.adversary import STRATEGIES, Adversary
+from optimizers.errors import OptimizerSettingError, UnknownOptimizerError
+from optimizers.figures import measured
+from optimizers.gradient import GradientAscent
+from optimizers.hold import HoldStill
+from optimizers.pid import PidAdjuster
+from optimizers.protocol import Optimizer, Space
+from optimizers.slsqp import SlsqpSurrogate
+from optimizers.supervisor import Supervisor
+
+AUTO: Final = "auto"
+
+
+def _number(key: str, value: object) -> float:
+    number = measured(value)
+    if number is None:
+        raise OptimizerSettingError(f"{key} is {value!r}, must be a number")
+    return number
+
+
+def _number_or_auto(key: str, value: object) -> Any:
+    if value == AUTO:
+        return AUTO
+    number = measured(value)
+    if number is None:
+        raise OptimizerSettingError(f"{key} is {value!r}, must be a number or auto")
+    return number
+
+
+def _integer(key: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OptimizerSettingError(f"{key} is {value!r}, must be an integer")
+    return value
+
+
+@attrs.frozen
+class _Setting:
+    """A key of the configuration, and the argument of the optimizer it sets."""
+
+    owner: str
+    argument: str
+    check: Callable[[str, object], Any]
+
+
+_SETTINGS: Final[dict[str, _Setting]] = {
+    "lr": _Setting("gradient", "lr", _number_or_auto),
+    "momentum": _Setting("gradient", "momentum", _number),
+    "epsilon": _Setting("gradient", "epsilon", _number_or_auto),
+    "gradient_averaging_window": _Setting("gradient", "averaging_window", _integer),
+    "kp": _Setting("pid", "kp", _number),
+    "ki": _Setting("pid", "ki", _number),
+    "kd": _Setting("pid", "kd", _number),
+    "pid_window": _Setting("pid", "window", _integer),
+    "pid_forgetting": _Setting("pid", "forgetting", _number),
+    "slsqp_window": _Setting("slsqp", "window", _integer),
+    "slsqp_forgetting": _Setting("slsqp", "forgetting", _number),
+    "patience": _Setting("supervisor", "patience", _integer),
+    "seed": _Setting("", "seed", _integer),
+}
+_Arguments = Mapping[str, Mapping[str, Any]]
+
+
+def _supervisor(space: Space, seed: int, arguments: _Arguments) -> Optimizer:
+    gradient = GradientAscent(space, seed=seed, **arguments["gradient"])
+    pid = PidAdjuster(space, seed=seed, **arguments["pid"])
+    return Supervisor(gradient, pid, **arguments["supervisor"])
+
+
+def _adversary(strategy: str, space: Space, seed: int, _arguments: _Arguments) -> Optimizer:
+    return Adversary(space, strategy, seed)
+
+
+_FACTORIES: Final[dict[str, Callable[[Space, int, _Arguments], Optimizer]]] = {
+    "gradient": lambda space, seed, arguments: GradientAscent(space, seed=seed, **arguments["gradient"]),
+    "pid": lambda space, seed, arguments: PidAdjuster(space, seed=seed, **arguments["pid"]),
+    "slsqp": lambda space, seed, arguments: SlsqpSurrogate(space, seed=seed, **arguments["slsqp"]),
+    "supervisor": _supervisor,
+    "hold": lambda _space, _seed, _arguments: HoldStill(),
+    **{f"adversary:{strategy}": partial(_adversary, strategy) for strategy in STRATEGIES},
+}
+NAMES: Final = tuple(_FACTORIES)
+SETTINGS: Final = tuple(_SETTINGS)
+
+
+def create(name: str, space: Space, settings: Mapping[str, object]) -> Optimizer:
+    """Return a new optimizer.
+
+    Args:
+        name: one of NAMES.
+        space: limits of α.
+        settings: any of SETTINGS. One that belongs to another optimizer is checked and left aside, so that
+            one configuration serves all.
+
+    Raises:
+        UnknownOptimizerError: no optimizer has that name.
+        OptimizerSettingError: a setting is unknown, of the wrong type or out of its range.
+    """
+    if name not in _FACTORIES:
+        raise UnknownOptimizerError(f"optimizer is {name!r}, must be one of {_listed(str(name), NAMES)}")
+    arguments: dict[str, dict[str, Any]] = {setting.owner: {} for setting in _SETTINGS.values()}
+    for key, value in settings.items():
+        setting = _SETTINGS.get(key)
+        if setting is None:
+            raise OptimizerSettingError(f"{key} is no setting, must be one of {_listed(str(key), SETTINGS)}")
+        arguments[setting.owner][setting.argument] = setting.check(key, value)
+    return _FACTORIES[name](space, arguments[""].get("seed", 0), arguments)
+
+
+def _listed(asked: str, known: tuple[str, ...]) -> str:
+    nearest = difflib.get_close_matches(asked, known, n=1)
+    hint = f"; the nearest is {nearest[0]}" if nearest else ""
+    return ", ".join(known) + hint

@@ -1,0 +1,236 @@
+"""What every α tuner shares: samples, noise, walls, and suggestions that a kernel can accept."""
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from typing import ClassVar
+
+import attrs
+
+from optimizers.blocked import Blocked, located
+from optimizers.errors import OptimizerStateError
+from optimizers.excitation import amplitude
+from optimizers.figures import StateReader, clip, measured, optional
+from optimizers.noise import Noise
+from optimizers.protocol import HOLD, Hold, Mode, Outcome, Space, State, Suggestion, Verdict
+
+NANO = 1e-9
+REPRESENTATION = 1e-6
+"""Part of a nano unit by which a float may miss the integer it stands for."""
+RESOLUTION_SHARE = 1 / 1000
+"""Part of delta_max below which a change of α is not worth a cycle."""
+WALL_SHARE = 1 / 16
+"""Part of delta_max to which the place of a wall is searched for."""
+LAST_TICK = 2**53
+
+
+@attrs.frozen
+class Wish:
+    """An α a tuner would like, before bounds, rate and walls."""
+
+    alpha: float
+    probe: bool = False
+
+
+@attrs.frozen
+class Sample:
+    """J as measured at one α, and what became of the suggestion that led there."""
+
+    alpha: float
+    objective: float
+    verdict: Verdict
+    probed: bool
+
+
+class Tuner(ABC):
+    """Template of tell and ask; a method adds `_learn`, `_wish` and its own memory.
+
+    Args:
+        space: limits of α.
+        window: number of samples kept.
+        seed: decides every free choice.
+    """
+
+    name: ClassVar[str]
+    mode: ClassVar[Mode]
+
+    def __init__(self, space: Space, window: int, seed: int) -> None:
+        self.space = space
+        self.seed = seed
+        self.gradient: float | None = None
+        self._resolution = RESOLUTION_SHARE * space.delta_max
+        self._samples: deque[tuple[float, float]] = deque(maxlen=window)
+        self._noise = Noise()
+        self._blocked = Blocked(WALL_SHARE * space.delta_max)
+        self._tick = 0
+        self._base: float | None = None
+        self._settled = False
+        self._last: Suggestion | None = None
+        self._forget()
+
+    @property
+    @abstractmethod
+    def signal_to_noise(self) -> float | None:
+        """Absolute gradient in standard errors, None when unknown."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Set the method's own memory to its start."""
+
+    @abstractmethod
+    def _learn(self, base: float, sample: Sample) -> None:
+        """Take in a sound sample; base is the α now in force."""
+
+    @abstractmethod
+    def _halt(self) -> None:
+        """Give up all momentum: a limit said no, or α was moved by others."""
+
+    @abstractmethod
+    def _wish(self, base: float) -> Wish | None:
+        """Say which α is wanted next from base, None for no change."""
+
+    @abstractmethod
+    def _dump(self) -> State:
+        """Give the method's own memory."""
+
+    @abstractmethod
+    def _load(self, reader: StateReader) -> None:
+        """Set the method's own memory from what `_dump` gave."""
+
+    @property
+    def sigma(self) -> float:
+        """Estimated standard deviation of one measurement of J."""
+        return self._noise.sigma
+
+    def excitation(self, samples: int, curvature: float | None = None) -> float:
+        """Return how far to move α to learn a slope; half of delta_max while the noise is unknown."""
+        if not self._noise.known:
+            return self.space.delta_max / 2
+        return amplitude(self.space, self.sigma, samples, curvature)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Take in one measured cycle. Never raises, whatever the figures are."""
+        self._tick += 1
+        last, self._last = self._last, None
+        alpha, objective = measured(outcome.alpha), measured(outcome.objective)
+        base = measured(outcome.committed_alpha)
+        if alpha is not None and base is not None and _same(alpha, base):
+            alpha = base
+        self._settled = base is not None and alpha == base and outcome.verdict is not Verdict.STOPPED
+        if base is None:
+            return
+        moved, self._base = self._base != base, base
+        expected = last is not None and _same(base, last.alpha)
+        blocked = self._learn_walls(outcome, last, alpha, base)
+        if blocked or outcome.verdict is Verdict.STOPPED or (moved and not expected):
+            self._halt()
+        if alpha is None or objective is None or not self.space.alpha_min <= alpha <= self.space.alpha_max:
+            return
+        self._samples.append((alpha, objective))
+        self._noise.learn(list(self._samples)[-4:])
+        self._learn(base, Sample(alpha, objective, outcome.verdict, last is not None and last.probe))
+
+    def _learn_walls(
+        self, outcome: Outcome, last: Suggestion | None, alpha: float | None, base: float
+    ) -> bool:
+        broken = outcome.broken if isinstance(outcome.broken, tuple) else ()
+        if outcome.verdict is Verdict.REFUSED:
+            if last is not None and (not broken or located(broken, measured=False)):
+                self._blocked.hit(base, last.alpha, self._tick)
+            return True
+        unsafe = outcome.verdict is Verdict.RETREATED or located(broken, measured=True)
+        if alpha is not None and unsafe:
+            self._blocked.hit(base, alpha, self._tick, retreat=True)
+        elif alpha is not None and outcome.verdict is not Verdict.STOPPED:
+            self._blocked.passed(alpha)
+        return unsafe
+
+    def ask(self) -> Suggestion | Hold:
+        """Answer with an α within bounds, rate and walls, or HOLD."""
+        base = self._base
+        if base is None or not self._settled:
+            return HOLD
+        wish = self._wish(base)
+        low, high = self._reach(base)
+        if wish is None or not low <= high:
+            return HOLD
+        alpha = _to_nano(clip(wish.alpha, low, high), base)
+        inside = low - REPRESENTATION * NANO <= alpha <= high + REPRESENTATION * NANO
+        if not inside or abs(alpha - base) < self._resolution:
+            return HOLD
+        self._last = Suggestion(alpha, wish.probe)
+        return self._last
+
+    def _reach(self, base: float) -> tuple[float, float]:
+        """Return the lowest and highest α that bounds, rate and walls leave; low > high for none."""
+        low, high = self._allowed()
+        return max(low, base - self.space.delta_max), min(high, base + self.space.delta_max)
+
+    def _allowed(self) -> tuple[float, float]:
+        low, high = self._blocked.range(self._tick)
+        return max(low, self.space.alpha_min), min(high, self.space.alpha_max)
+
+    def inherit(self, other: "Tuner") -> None:
+        """Take over the walls another tuner has found, and its gradient where this one has none."""
+        self._blocked = attrs.evolve(other._blocked)
+        if self.gradient is None:
+            self.gradient = other.gradient
+
+    def state(self) -> State:
+        """Give the memory in JSON's types."""
+        last = [] if self._last is None else [self._last.alpha, float(self._last.probe)]
+        return {
+            "optimizer": self.name,
+            "tick": self._tick,
+            "base": optional(self._base),
+            "settled": int(self._settled),
+            "last": last,
+            "gradient": optional(self.gradient),
+            "samples": [figure for sample in self._samples for figure in sample],
+            **self._noise.state(),
+            **self._blocked.state(),
+            **self._dump(),
+        }
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Take the memory back.
+
+        Raises:
+            OptimizerStateError: content is missing, unknown, NaN, ill-typed or of another optimizer; the
+                memory is unchanged.
+        """
+        before = dict(self.__dict__)
+        try:
+            reader = StateReader(state)
+            self._load_common(reader)
+            self._load(reader)
+            reader.finish()
+        except OptimizerStateError:
+            self.__dict__.update(before)
+            raise
+
+    def _load_common(self, reader: StateReader) -> None:
+        if reader.text("optimizer") != self.name:
+            raise OptimizerStateError(f"optimizer is {reader.text('optimizer')!r}, must be {self.name!r}")
+        self._tick = reader.integer("tick", 0, LAST_TICK)
+        self._base = reader.optional("base")
+        self._settled = bool(reader.integer("settled", 0, 1))
+        last = reader.rows("last", 2, 1)
+        self._last = Suggestion(last[0][0], last[0][1] == 1.0) if last else None
+        self.gradient = reader.optional("gradient")
+        most = self._samples.maxlen or 0
+        self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
+        self._noise = Noise.restored(reader)
+        self._blocked = self._blocked.restored(reader)
+
+
+def _same(alpha: float, other: float) -> bool:
+    return abs(alpha - other) < NANO / 2
+
+
+def _to_nano(alpha: float, base: float) -> float:
+    """Return alpha on the kernel's grid of 1e-9, rounded towards base so that no limit is passed."""
+    toward_base = math.floor if alpha >= base else math.ceil
+    slack = REPRESENTATION if alpha >= base else -REPRESENTATION
+    return toward_base(alpha / NANO + slack) / 1e9

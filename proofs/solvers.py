@@ -1,0 +1,57 @@
+"""Discharge of a goal's text by a solver: fresh context, fixed seed, resource limit, no clock."""
+
+from collections.abc import Mapping
+from enum import Enum
+
+import attrs
+import z3
+
+RLIMIT = 100_000_000
+"""Z3's resource units for one goal: some hundred times what the hardest goal needs."""
+
+
+class Verdict(Enum):
+    """What became of a goal. Only PROVED is a pass."""
+
+    PROVED = "proved"
+    REFUTED = "refuted"
+    UNKNOWN = "unknown"
+    KILLED = "killed"
+
+
+@attrs.frozen
+class Discharge:
+    """A solver's answer.
+
+    Attributes:
+        verdict: What it came to.
+        rlimit: Resource units used (Z3), 0 where the solver counts none.
+        model: Values that break the claim, by symbol, if it was refuted.
+        reason: Why the verdict is unknown or killed.
+    """
+
+    verdict: Verdict
+    rlimit: int = 0
+    model: Mapping[str, int] = attrs.field(factory=dict)
+    reason: str = ""
+
+
+def discharge_z3(text: str, seed: int = 0, rlimit: int = RLIMIT) -> Discharge:
+    """Discharge an SMT-LIB text by Z3 in a context of its own."""
+    context = z3.Context()
+    solver = z3.SimpleSolver(ctx=context)
+    solver.set("random_seed", seed)
+    solver.set("rlimit", rlimit)
+    solver.from_string(text)
+    answer = solver.check()
+    spent = dict(iter(solver.statistics())).get("rlimit count", 0)
+    if answer == z3.unsat:
+        return Discharge(Verdict.PROVED, spent)
+    if answer == z3.sat:
+        return Discharge(Verdict.REFUTED, spent, _integers(solver.model()))
+    return Discharge(Verdict.UNKNOWN, spent, reason=solver.reason_unknown())
+
+
+def _integers(model: z3.ModelRef) -> dict[str, int]:
+    values = {symbol.name(): model[symbol] for symbol in model if symbol.arity() == 0}
+    return {name: value.as_long() for name, value in values.items() if z3.is_int_value(value)}

@@ -1,0 +1,103 @@
+"""The registry of theorems: what is not in it is not proved, and a test compares it with the modules."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+
+import attrs
+import z3
+
+from proofs.events import Case, Event, event_names, explore_event
+from proofs.explorer import ProofError, term_of
+from proofs.goals import Goal, labelled
+from proofs.source import Kernel
+
+Claim = Callable[[Case], bool]
+Prove = Callable[["Subject"], Iterable[Goal]]
+
+
+class Subject:
+    """A kernel under proof; its events are explored when they are first asked for."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.names = event_names(kernel)
+        self._events: dict[str, Event] = {}
+
+    def event(self, name: str) -> Event:
+        """Return an event with all its paths."""
+        if name not in self._events:
+            self._events[name] = explore_event(self.kernel, name)
+        return self._events[name]
+
+
+@attrs.frozen
+class Theorem:
+    """A claim about the kernel.
+
+    Attributes:
+        identifier: T1 to T13.
+        name: What is claimed.
+        statement: The claim in words, with its hypotheses.
+        goals: Gives the goals whose proofs together are the theorem's.
+        claim: For a claim on single events: the claim itself, on symbolic and concrete cases alike.
+        events: For a claim on single events: the events it speaks of.
+    """
+
+    identifier: str
+    name: str
+    statement: str
+    goals: Prove
+    claim: Claim | None = None
+    events: tuple[str, ...] = ()
+
+
+_REGISTRY: dict[str, Theorem] = {}
+
+
+def theorems() -> Mapping[str, Theorem]:
+    """Return every registered theorem by name."""
+    return dict(_REGISTRY)
+
+
+def claim_on(identifier: str, *events: str) -> Callable[[Claim], Claim]:
+    """Register a claim that is to hold on every path of the events."""
+
+    def register(claim: Claim) -> Claim:
+        def goals(subject: Subject) -> Iterable[Goal]:
+            for name in events:
+                yield _goal_on(subject, claim, name)
+
+        _add(Theorem(identifier, claim.__name__, _statement(claim), goals, claim, events))
+        return claim
+
+    return register
+
+
+def theorem(identifier: str) -> Callable[[Prove], Prove]:
+    """Register a theorem by the function that gives its goals."""
+
+    def register(goals: Prove) -> Prove:
+        _add(Theorem(identifier, goals.__name__, _statement(goals), goals))
+        return goals
+
+    return register
+
+
+def _goal_on(subject: Subject, claim: Claim, name: str) -> Goal:
+    event = subject.event(name)
+    whole = [case for case in event.cases if case.error is None]
+    broken = [z3.And(case.guard, z3.Not(term_of(claim(case)))) for case in whole]
+    return Goal(claim.__name__, name, labelled(event.hypotheses), z3.Or(*broken), len(whole))
+
+
+def _statement(function: Callable[..., object]) -> str:
+    statement = inspect.getdoc(function)
+    if not statement:
+        raise ProofError(f"{function.__name__} has no statement")
+    return " ".join(statement.split())
+
+
+def _add(new: Theorem) -> None:
+    if new.name in _REGISTRY:
+        raise ProofError(f"two theorems are named {new.name}")
+    _REGISTRY[new.name] = new

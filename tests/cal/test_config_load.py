@@ -1,0 +1,389 @@
+"""Reading the configuration from YAML: defaults, every kind of error, and the way back."""
+
+from math import inf, nan
+
+import attrs
+import pytest
+from attunement.config import dump, load, loads
+from attunement.config_option import Interval, shown
+from attunement.config_schema import (
+    Config,
+    ConfigError,
+    EngineConfig,
+    LoggingConfig,
+    MetricsConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SafetyConfig,
+    Shock,
+    SourceConfig,
+    describe,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def problems(text):
+    with pytest.raises(ConfigError) as caught:
+        loads(text)
+    return caught.value.problems
+
+
+def within(low, high, exclude_min=False, exclude_max=False):
+    return st.floats(low, high, exclude_min=exclude_min, exclude_max=exclude_max)
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT
+SHOCKS = st.one_of(
+    st.builds(
+        Shock,
+        kind=st.just("latency"),
+        start=st.integers(1, 99),
+        length=st.integers(1, 99),
+        magnitude=st.integers(1, 9).map(float),
+    ),
+    st.builds(
+        Shock,
+        kind=st.sampled_from(["spectral", "psi", "partition"]),
+        start=st.integers(1, 99),
+        length=st.integers(1, 99),
+        magnitude=within(0, 1),
+        share=within(0, 1, exclude_min=True),
+    ),
+)
+CONFIGS = st.builds(
+    Config,
+    enabled=st.booleans(),
+    alpha_initial=within(0.9, 1.1),
+    alpha_min=within(0.5, 0.9),
+    alpha_max=within(1.1, 2),
+    delta_alpha_max=within(1e-3, 0.2),
+    lr=st.just("auto") | within(0, 1000, exclude_min=True),
+    momentum=within(0, 1, exclude_max=True),
+    epsilon=st.just("auto") | within(0, 1e-3, exclude_min=True),
+    cycles=st.none() | st.integers(1, 10**9),
+    safety=st.builds(
+        SafetyConfig,
+        entropy_max=within(0, 0.1),
+        h_internal_min=within(0.5, 1),
+        revert_on_failure=st.booleans(),
+        alpha_safe=st.none() | within(0.9, 1.1),
+        entropy_severe=st.none() | within(0.1, 1),
+        h_internal_severe=st.none() | within(0, 0.5),
+        tolerance=st.just("auto") | within(0, 1),
+    ),
+    objective=st.builds(ObjectiveConfig, rho=within(0, 1000)),
+    optimizer=st.builds(OptimizerConfig, name=TEXT, settings=st.dictionaries(TEXT, PLAIN, max_size=3)),
+    engine=st.builds(EngineConfig, window=st.integers(1, 99), W=within(0, 10, exclude_min=True)),
+    source=st.builds(SourceConfig, dims=st.integers(2, 9), shocks=st.lists(SHOCKS, max_size=3).map(tuple))
+    | st.builds(SourceConfig, kind=st.just("trace"), folder=TEXT, repeat=st.booleans()),
+    metrics=st.builds(MetricsConfig, host=TEXT, port=st.integers(0, 65535)),
+    logging=st.builds(LoggingConfig, audit_ledger_path=TEXT, level=st.sampled_from(["debug", "error"])),
+)
+
+
+@given(CONFIGS)
+def test_what_is_written_reads_back_equal(config):
+    assert loads(dump(config)) == config
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-3", "null", "yes", "0x10", "2024-01-01", "- a", "{a: b}", "'", "#", "~", "1_0"]
+)
+def test_text_that_looks_like_something_else_stays_text(text):
+    config = Config(logging=LoggingConfig(key_path=text))
+    assert loads(dump(config)).logging.key_path == text
+
+
+def test_without_file_and_environment_the_defaults_hold():
+    config = load(None, {})
+    assert config == Config()
+    safety = config.safety
+    assert (config.alpha_initial, config.alpha_min, config.alpha_max) == (1.0, 0.8, 1.2)
+    assert (config.delta_alpha_max, config.momentum, config.settle_delay) == (0.02, 0.85, 0.25)
+    assert (config.lr, config.epsilon, config.gradient_averaging_window) == ("auto", "auto", 3)
+    assert (safety.entropy_max, safety.h_internal_min, safety.revert_on_failure) == (0.002, 0.95, True)
+    assert (safety.k_max, safety.kappa) == (10.0, 0.9)
+
+
+def test_defaults_that_depend_on_other_keys_are_filled_in():
+    config = Config()
+    assert (config.alpha_safe, config.entropy_severe, config.h_internal_severe) == (0.8, 0.02, 0.8)
+    safety = SafetyConfig(entropy_max=0.5, h_internal_min=0.6)
+    config = Config(alpha_min=0.7, safety=safety)
+    assert (config.alpha_safe, config.entropy_severe, config.h_internal_severe) == (0.7, 1.0, 0.6)
+    safety = SafetyConfig(alpha_safe=0.9, entropy_severe=0.1, h_internal_severe=0.5)
+    config = Config(safety=safety)
+    assert (config.alpha_safe, config.entropy_severe, config.h_internal_severe) == (0.9, 0.1, 0.5)
+
+
+def test_the_specification_s_example_is_read(tmp_path):
+    path = tmp_path / "attunement.yaml"
+    path.write_text(
+        """
+attunement:
+  enabled: true
+  alpha_initial: 1.0
+  alpha_min: 0.8
+  alpha_max: 1.2
+  delta_alpha_max: 0.02
+  lr: 0.001
+  momentum: 0.85
+  epsilon: 1e-5
+  settle_delay: 0.25  # seconds
+  gradient_averaging_window: 3
+  safety:
+    entropy_max: 0.002
+    h_internal_min: 0.95
+    revert_on_failure: true
+  logging:
+    audit_ledger_path: /var/lib/uhes/attunement_ledger.log
+""",
+        encoding="utf-8",
+    )
+    config = load(path, {})
+    assert (config.lr, config.epsilon) == (0.001, 0.00001)
+    assert config.logging.audit_ledger_path == "/var/lib/uhes/attunement_ledger.log"
+
+
+def test_whole_numbers_are_taken_for_floats_and_minus_zero_for_zero():
+    config = loads("version: 1\nattunement: {alpha_initial: 1, objective: {rho: -0.0}}")
+    assert type(config.alpha_initial) is float
+    assert str(config.objective.rho) == "0.0"
+
+
+def test_shocks_are_read():
+    config = loads("attunement: {source: {shocks: [{kind: psi, start: 3, length: 4, magnitude: 1.1}]}}")
+    assert config.source.shocks == (Shock(kind="psi", start=3, length=4, magnitude=1.1, share=1.0),)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("alpha_min: -0.02", "attunement.alpha_min is -0.02, must lie in (0, 10]"),
+        ("alpha_min: .nan", "attunement.alpha_min is nan, must lie in (0, 10]"),
+        ("alpha_max: .inf", "attunement.alpha_max is inf, must lie in (0, 10]"),
+        ("alpha_max: 1" + "0" * 400, "attunement.alpha_max is inf, must lie in (0, 10]"),
+        ("alpha_max: -1" + "0" * 400, "attunement.alpha_max is -inf, must lie in (0, 10]"),
+        ("alpha_max: true", "attunement.alpha_max is true, must be a number in (0, 10]"),
+        ("alpha_max: '1.1'", 'attunement.alpha_max is "1.1", must be a number in (0, 10]'),
+        ("alpha_max: null", "attunement.alpha_max is null, must be a number in (0, 10]"),
+        ("alpha_max: [1]", "attunement.alpha_max is a list, must be a number in (0, 10]"),
+        ("alpha_max: {a: 1}", "attunement.alpha_max is a mapping, must be a number in (0, 10]"),
+        ("alpha_max: 2024-01-01", "attunement.alpha_max is a date, must be a number in (0, 10]"),
+        ("delta_alpha_max: 0", "attunement.delta_alpha_max is 0, must lie in (0, 1]"),
+        ("momentum: 1", "attunement.momentum is 1, must lie in [0, 1)"),
+        ("lr: automatic", 'attunement.lr is "automatic", must be a number in (0, 1000] or auto'),
+        ("lr: 0", "attunement.lr is 0, must lie in (0, 1000]"),
+        ("enabled: 1", "attunement.enabled is 1, must be true or false"),
+        ("enabled: yes", 'attunement.enabled is "yes", must be true or false'),
+        ("cycles: 91.7", "attunement.cycles is 91.7, must be a whole number in [1, 1000000000] or null"),
+        ("cycles: 91.0", "attunement.cycles is 91, must be a whole number in [1, 1000000000] or null"),
+        ("cycles: 0", "attunement.cycles is 0, must lie in [1, 1000000000]"),
+        ("metrics: {port: 65536}", "attunement.metrics.port is 65536, must lie in [0, 65535]"),
+        ("metrics: {host: ''}", 'attunement.metrics.host is "", must be text that is not empty'),
+        ("metrics: {host: 12}", "attunement.metrics.host is 12, must be text that is not empty"),
+        ("metrics: 12", "attunement.metrics is 12, must be a mapping"),
+        ("metrics: null", "attunement.metrics is null, must be a mapping"),
+        ("safety: {kappa: 1.1}", "attunement.safety.kappa is 1.1, must lie in (0, 1]"),
+        (
+            "logging: {level: loud}",
+            'attunement.logging.level is "loud", must be debug or info or warning or error',
+        ),
+        ("source: {shocks: psi}", 'attunement.source.shocks is "psi", must be a list'),
+        ("source: {shocks: [psi]}", 'attunement.source.shocks[0] is "psi", must be a mapping'),
+        (
+            "optimizer: {settings: {a: .nan}}",
+            "attunement.optimizer.settings is a mapping, must be a mapping of names to plain finite values",
+        ),
+        (
+            "optimizer: {settings: {1: 1}}",
+            "attunement.optimizer.settings is a mapping, must be a mapping of names to plain finite values",
+        ),
+        (
+            "optimizer: {settings: [1]}",
+            "attunement.optimizer.settings is a list, must be a mapping of names to plain finite values",
+        ),
+        ("alfa_max: 1", "attunement.alfa_max is not a key, the nearest key is attunement.alpha_max"),
+        ("1: 1", "attunement.1 is not a key, the nearest key is attunement.lr"),
+        (
+            "entropy_max: 1",
+            "attunement.entropy_max is not a key, the nearest key is attunement.safety.entropy_max",
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_with_figure_and_range(body, problem):
+    assert problems(f"attunement:\n  {body}\n") == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("alpha_min: 1.2", "attunement.alpha_min is 1.2, must be below attunement.alpha_max (1.2)"),
+        ("alpha_initial: 1.3", "attunement.alpha_initial is 1.3, must lie in [0.8, 1.2]"),
+        ("safety: {alpha_safe: 0.7}", "attunement.safety.alpha_safe is 0.7, must lie in [0.8, 1.2]"),
+        ("delta_alpha_max: 0.5", "attunement.delta_alpha_max is 0.5, must be at most 0.4"),
+        ("epsilon: 0.03", "attunement.epsilon is 0.03, must be at most attunement.delta_alpha_max (0.02)"),
+        (
+            "safety: {entropy_severe: 0.001}",
+            "attunement.safety.entropy_severe is 0.001, must be at least attunement.safety.entropy_max (0.002)",
+        ),
+        (
+            "safety: {h_internal_severe: 0.96}",
+            "attunement.safety.h_internal_severe is 0.96, must be at most attunement.safety.h_internal_min (0.95)",
+        ),
+        (
+            "safety: {k_max: 0.5}",
+            "attunement.safety.kappa is 0.9, must be at most attunement.safety.k_max (0.5)",
+        ),
+        (
+            "settle_delay: 5",
+            "attunement.settle_delay is 5 s, must be below attunement.safety.trial_deadline (5 s)",
+        ),
+        ("source: {kind: trace}", "attunement.source.folder is null, must name a folder"),
+        (
+            "source: {kind: host, shocks: [{kind: psi, start: 1, length: 1, magnitude: 1}]}",
+            "attunement.source.shocks has 1 entries, must be empty when attunement.source.kind is host",
+        ),
+        (
+            "source: {shocks: [{kind: latency, start: 1, length: 1, magnitude: 0.5}]}",
+            "attunement.source.shocks[0].magnitude is 0.5, must be a whole number of cycles",
+        ),
+        (
+            "source: {dims: 1, shocks: [{kind: partition, start: 1, length: 1, magnitude: 1}]}",
+            "attunement.source.shocks[0].kind is partition, must be another kind",
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(body, problem):
+    (found,) = problems(f"attunement:\n  {body}\n")
+    assert found.startswith(problem)
+
+
+def test_the_whole_range_of_alpha_may_be_one_step():
+    assert Config(delta_alpha_max=0.4).delta_alpha_max == 0.4
+
+
+def test_all_problems_are_reported_together():
+    found = problems(
+        "attunement: {alpha_min: -1, bogus: 1, safety: {kappa: 2, entropy_max: x},"
+        " source: {shocks: [{kind: psi, start: 0}]}}"
+    )
+    assert [problem.split()[0] for problem in found] == [
+        "attunement.alpha_min",
+        "attunement.safety.entropy_max",
+        "attunement.safety.kappa",
+        "attunement.source.shocks[0].start",
+        "attunement.source.shocks[0].length",
+        "attunement.source.shocks[0].magnitude",
+        "attunement.bogus",
+    ]
+    assert "attunement.source.shocks[0].length is missing" in found
+
+
+def test_the_message_has_a_line_for_each_problem():
+    with pytest.raises(ConfigError, match=r"^attunement.alpha_min is .*\nattunement.alpha_max is "):
+        loads("attunement: {alpha_min: -1, alpha_max: -1}")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("attunement: {lr: 1, lr: 2}", "config: line 1, column 21: found duplicate key"),
+        ("attunement:\n  lr: [1\n", "config: line 3, column 1: "),
+        ("attunement:\n\tlr: 1\n", "config: line 2, column 1: found character '\\t'"),
+        ("attunement: {}\n---\n{}", "config: line 2, column 1: but found another document"),
+        ("attunement: !!python/none x", "config: line 1, column 13: could not determine a constructor"),
+        ("attunement: \0", "config: malformed YAML: unacceptable character"),
+        ("attunement: {lr: 2001-99-99}", "config: malformed YAML: month must be in 1..12"),
+        ("[" * 5000, "config: malformed YAML: maximum recursion depth"),
+        ("", "config: must be a mapping with the key attunement, is null"),
+        ("- 1", "config: must be a mapping with the key attunement, is a list"),
+        ("alpha_min: 1", "config: must be a mapping with the key attunement, is a mapping"),
+        ("attunement:", "attunement is null, must be a mapping"),
+        ("attunement: {}\nversion: 2", "version is 2, must be the whole number 1"),
+        ("attunement: {}\nversion: true", "version is true, must be the whole number 1"),
+        ("attunement: {}\nversion: 1.0", "version is 1, must be the whole number 1"),
+        ("attunement: {}\nalpha_min: 1", "alpha_min is not a key, the only ones are version and attunement"),
+    ],
+)
+def test_a_malformed_document_is_refused(text, problem):
+    (found,) = problems(text)
+    assert found.startswith(problem)
+
+
+def test_a_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"none.yaml: cannot be read: "):
+        load(tmp_path / "none.yaml", {})
+
+
+def test_a_file_that_is_not_utf8_is_refused_by_name(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(b"attunement: {lr: \xff}")
+    with pytest.raises(ConfigError, match=r"a.yaml: cannot be read: .*utf-8"):
+        load(path, {})
+
+
+def test_an_error_in_a_file_names_the_file(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("attunement: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a.yaml: line 1, column 14"):
+        load(path, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (SafetyConfig, {"entropy_max": nan}, r"entropy_max is nan, must lie in \[0, 1\]"),
+        (SafetyConfig, {"reverts_max": True}, r"reverts_max is true, must be a whole number"),
+        (EngineConfig, {"W": inf}, r"W is inf, must lie in \(0, 10\]"),
+        (Shock, {"kind": "psi", "start": 0, "length": 1, "magnitude": 1}, r"start is 0, must lie in"),
+        (SourceConfig, {"shocks": [1]}, r"shocks is a list, must be a list of shocks"),
+        (SourceConfig, {"shocks": (1,)}, r"shocks is a list, must be a list of shocks"),
+    ],
+)
+def test_a_value_made_in_code_is_checked_as_well(kind, values, message):
+    with pytest.raises(ValueError, match=message):
+        kind(**values)
+
+
+def test_a_changed_copy_is_checked_across_its_keys():
+    with pytest.raises(ConfigError, match=r"attunement.alpha_initial is 1, must lie in \[1.1, 1.2\]"):
+        attrs.evolve(Config(), alpha_min=1.1)
+
+
+def test_the_table_lists_every_key_with_its_meaning():
+    table = {info.key: info for info in describe()}
+    assert len(table) == len(describe())
+    assert all(info.doc.endswith((".", "factor.")) for info in table.values())
+    entropy = table["attunement.safety.entropy_max"]
+    assert (entropy.accepts, entropy.default, entropy.unit) == ("a number in [0, 1]", 0.002, "1/cycle")
+    assert table["attunement.settle_delay"].unit == "s"
+    assert table["attunement.optimizer.settings"].default == {}
+    assert "attunement.source.shocks[].kind" in table
+    assert "attunement.safety" not in table
+
+
+def test_every_number_has_a_range():
+    numbers = [info for info in describe() if "number" in info.accepts]
+    assert len(numbers) > 30
+    assert all(" in [" in info.accepts or " in (" in info.accepts for info in numbers)
+
+
+@pytest.mark.parametrize(
+    ("interval", "inside", "outside", "text"),
+    [
+        (Interval(0, 1), [0, -0.0, 1], [-1e-300, 1.0000001, nan, inf, -inf], "[0, 1]"),
+        (Interval(0, 1, low_open=True), [5e-324, 1], [0, -0.0, nan], "(0, 1]"),
+        (Interval(0.5, 2, high_open=True), [0.5, 1.999], [2, nan], "[0.5, 2)"),
+    ],
+)
+def test_an_interval_holds_what_it_says(interval, inside, outside, text):
+    assert all(interval.holds(value) for value in inside)
+    assert not any(interval.holds(value) for value in outside)
+    assert str(interval) == text
+
+
+def test_long_text_is_clipped_in_messages():
+    assert shown("x" * 500) == '"' + "x" * 60 + '…"'
