@@ -117,7 +117,8 @@ def _overlay(document: dict[Any, Any], environ: Mapping[str, str]) -> Iterator[s
     for name in sorted(name for name in environ if name.upper().startswith(ENVIRONMENT_PREFIX)):
         path = keys[name].split(".") if name in keys else _settings_path(name)
         if path is None:
-            yield f"{name} is not known, the nearest name is {_nearest(name, [*keys, f'{_SETTING}<NAME>'])}"
+            nearest = _nearest(name.upper(), [*keys, f"{_SETTING}<NAME>"])
+            yield f"{name} is not known, the nearest name is {nearest}"
         elif not environ[name].strip():
             yield f"{name} is empty, must hold a value"
         else:

@@ -295,18 +295,19 @@ def _alpha_problems(config: Config) -> Iterator[str]:
     low, high = config.alpha_min, config.alpha_max
     if not low < high:
         yield f"{ROOT}.alpha_min is {low:.12g}, must be below {ROOT}.alpha_max ({high:.12g})"
-    # 1.2 − 0.8 is a little less than 0.4 in floats.
-    elif not config.delta_alpha_max <= (high - low) * (1 + 1e-12):
-        yield (
-            f"{ROOT}.delta_alpha_max is {config.delta_alpha_max:.12g}, must be at most {high - low:.12g} "
-            f"({ROOT}.alpha_max less {ROOT}.alpha_min)"
-        )
+        return
     for key, alpha in (("alpha_initial", config.alpha_initial), ("safety.alpha_safe", config.alpha_safe)):
         if not low <= alpha <= high:
             yield (
                 f"{ROOT}.{key} is {alpha:.12g}, must lie in [{low:.12g}, {high:.12g}] "
                 f"({ROOT}.alpha_min to {ROOT}.alpha_max)"
             )
+    # 1.2 − 0.8 is a little less than 0.4 in floats.
+    if not config.delta_alpha_max <= (high - low) * (1 + 1e-12):
+        yield (
+            f"{ROOT}.delta_alpha_max is {config.delta_alpha_max:.12g}, must be at most {high - low:.12g} "
+            f"({ROOT}.alpha_max less {ROOT}.alpha_min)"
+        )
     if config.epsilon != "auto" and not config.epsilon <= config.delta_alpha_max:
         yield (
             f"{ROOT}.epsilon is {config.epsilon:.12g}, must be at most {ROOT}.delta_alpha_max "

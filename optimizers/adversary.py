@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from optimizers.errors import OptimizerSettingError
+from optimizers.errors import OptimizerSettingError, OptimizerStateError
 from optimizers.figures import StateReader, measured, optional
 from optimizers.protocol import Hold, Mode, Outcome, Space, State, Suggestion
 
@@ -101,10 +101,12 @@ class Adversary:
         """Take the memory back.
 
         Raises:
-            OptimizerStateError: content is missing, unknown or ill-typed; the memory is unchanged.
+            OptimizerStateError: content is missing, unknown, ill-typed or of another strategy; the memory is
+                unchanged.
         """
         reader = StateReader(state)
-        reader.text("optimizer")
+        if reader.text("optimizer") != self.name:
+            raise OptimizerStateError(f"optimizer is {reader.text('optimizer')!r}, must be {self.name!r}")
         count = reader.integer("count", 0, LAST_COUNT)
         base = reader.optional("base")
         reader.finish()

@@ -16,7 +16,7 @@ from optimizers.noise import Noise
 from optimizers.protocol import HOLD, Hold, Mode, Outcome, Space, State, Suggestion, Verdict
 
 NANO = 1e-9
-REPRESENTATION = 1e-6
+REPRESENTATION = 1e-3
 """Part of a nano unit by which a float may miss the integer it stands for."""
 RESOLUTION_SHARE = 1 / 1000
 """Part of delta_max below which a change of α is not worth a cycle."""

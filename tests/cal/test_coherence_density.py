@@ -4,6 +4,10 @@ from math import isnan, log, nan
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
 from attunement.coherence import (
     CoherenceDensityMeter,
     SnapshotError,
@@ -13,9 +17,6 @@ from attunement.coherence import (
     spectral_entropy,
 )
 from attunement.engine_protocol import EngineProtocolError
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 FIGURES = st.floats(-1e3, 1e3).filter(lambda figure: abs(figure) > 1e-6)
 SNAPSHOTS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=FIGURES)
@@ -222,7 +223,7 @@ def test_a_broken_snapshot_does_not_enter_the_average():
 
 @pytest.mark.parametrize("window", [0, -1, nan])
 def test_a_window_below_one_is_refused(window):
-    with pytest.raises(ValueError, match="window is .*, must be at least 1"):
+    with pytest.raises(ValueError, match=r"window is .*, must be at least 1"):
         CoherenceDensityMeter(MinimalEngine([[1.0]]), window)
 
 

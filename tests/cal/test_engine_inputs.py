@@ -4,6 +4,7 @@ from math import inf, isnan, nan
 
 import numpy as np
 import pytest
+
 from attunement.engine import CalEngine, EngineInputError, EngineStateError
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureBlock, SourceExhaustedError
@@ -203,14 +204,14 @@ def test_alpha_set_by_a_callback_holds_from_the_next_cycle_on():
 @pytest.mark.parametrize("alpha", [nan, inf, -inf, 0, -0.0, -1, True, None, "1", 1j])
 def test_an_alpha_that_is_no_positive_number_is_refused(alpha):
     engine = CalEngine(ScriptedSource(), alpha=0.9)
-    with pytest.raises(EngineInputError, match="alpha is .*, must be a finite number above 0"):
+    with pytest.raises(EngineInputError, match=r"alpha is .*, must be a finite number above 0"):
         engine.set_alpha_multiplier(alpha)
     assert engine.get_alpha_multiplier() == 0.9
 
 
 @pytest.mark.parametrize("k_max", [0, -1, nan, 101, inf])
 def test_a_clamp_out_of_range_is_refused(k_max):
-    with pytest.raises(EngineInputError, match="k_max is .*, must lie in \\(0, 100\\]"):
+    with pytest.raises(EngineInputError, match=r"k_max is .*, must lie in \(0, 100\]"):
         CalEngine(ScriptedSource(), k_max=k_max)
 
 

@@ -1,6 +1,7 @@
 """What counts as an engine, and what it is found to offer."""
 
 import pytest
+
 from attunement.engine import CalEngine
 from attunement.engine_protocol import EngineProtocolError, capabilities
 from attunement.simulator import SimulatedSource
@@ -43,7 +44,7 @@ def test_what_only_the_instance_has_is_found():
 
 def test_what_is_none_is_not_offered():
     class Engine(Least):
-        normalize_C = None
+        get_gains = None
 
     assert capabilities(Engine()) == frozenset()
 

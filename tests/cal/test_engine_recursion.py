@@ -5,14 +5,15 @@ from math import exp, sqrt
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attunement.coherence import h_internal, spectral_entropy
 from attunement.config_schema import EngineConfig, Shock
 from attunement.engine import PHI, CalEngine
 from attunement.engine_protocol import SCALES
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureBlock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 class ListedSource:

@@ -3,6 +3,7 @@
 import numpy as np
 import psutil
 import pytest
+
 from attunement.engine import CalEngine
 from attunement.host import HostSource, cpu_seconds
 from attunement.sources import SourceError
@@ -86,7 +87,7 @@ def test_another_number_of_cpus_is_refused():
 
 def test_a_host_without_cpus_is_refused():
     with pytest.raises(SourceError, match="shows no cpu"):
-        HostSource(0.9, lambda: [])
+        HostSource(0.9, list)
 
 
 def test_a_cpu_that_counted_nothing_is_refused():

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from attunement.config_schema import Shock
 from attunement.engine import CalEngine
 from attunement.simulator import SimulatedSource
 from attunement.sources import SourceError
-from hypothesis import given
-from hypothesis import strategies as st
 
 SHOCKS = st.builds(
     Shock,
@@ -159,5 +160,5 @@ def test_a_shock_that_does_not_fit_is_refused(shock, message):
 
 
 def test_a_partition_needs_a_direction_to_turn_to():
-    with pytest.raises(SourceError, match="kind is partition, must be another kind when .*dims is 1"):
+    with pytest.raises(SourceError, match=r"kind is partition, must be another kind when .*dims is 1"):
         SimulatedSource(4, 1, shocks=[Shock(kind="partition", start=1, length=1, magnitude=1)])
