@@ -7,14 +7,14 @@ from typing import get_args
 
 import attrs
 
+from attunement.foreign import described
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
 
 @attrs.frozen
 class Fault:
-    """What an optimizer did instead of answering; answer is what it returned, None if nothing."""
+    """What an optimizer did instead of answering."""
 
-    answer: object
     reason: str
 
 
@@ -63,7 +63,7 @@ class BoundedOptimizer:
         try:
             answer = self._answers.get(timeout=self._timeout_s)
         except queue.Empty:
-            return Answer(Fault(None, f"optimizer gave no answer within {self._timeout_s:g} s"), "idle", None)
+            return Answer(Fault(f"optimizer gave no answer within {self._timeout_s:g} s"), "idle", None)
         self._awaited = False
         return answer
 
@@ -79,18 +79,32 @@ class BoundedOptimizer:
 def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
     try:
         optimizer.tell(outcome)
-        wish: object = optimizer.ask() if ask else HOLD
-        mode, gradient = optimizer.mode, optimizer.gradient
+        wish = _plain(optimizer.ask()) if ask else HOLD
+        return Answer(wish, _known(optimizer.mode), _figure(optimizer.gradient))
     except BaseException as error:  # noqa: BLE001 - a foreign optimizer may raise anything, SystemExit too
-        return Answer(Fault(None, f"optimizer raised {_described(error)}"), "idle", None)
-    if not isinstance(wish, Suggestion | Hold):
-        wish = Fault(wish, f"optimizer answered with a {type(wish).__name__}, must be a Suggestion or HOLD")
-    known: Mode = next((name for name in _MODES if name == mode), "idle")
-    return Answer(wish, known, gradient if isinstance(gradient, float) and isfinite(gradient) else None)
+        return Answer(Fault(f"optimizer raised {described(error)}"), "idle", None)
 
 
-def _described(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except BaseException:  # noqa: BLE001 - an exception's own text may raise
-        return type(error).__name__
+# What leaves the worker thread is plain: reading it runs no code of the optimizer's.
+
+
+def _plain(wish: object) -> Suggestion | Hold | Fault:
+    if wish is HOLD:
+        return HOLD
+    if not isinstance(wish, Suggestion):
+        return Fault(f"optimizer answered with a {type(wish).__name__}, must be a Suggestion or HOLD")
+    alpha, probe = wish.alpha, wish.probe
+    if type(probe) is not bool:
+        return Fault(f"probe is of type {type(probe).__name__}, must be true or false")
+    return Suggestion(alpha, probe)
+
+
+def _known(mode: object) -> Mode:
+    return next((name for name in _MODES if type(mode) is str and name == mode), "idle")
+
+
+def _figure(gradient: object) -> float | None:
+    if not isinstance(gradient, float):
+        return None
+    figure = float.__pos__(gradient)
+    return figure if isfinite(figure) else None

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 import ledger
 from attunement.assembly import Attunement, Signatory
@@ -136,7 +137,7 @@ def run(
     with stopped_by_signals() as stop, _served(metrics, config):
         try:
             with Attunement(config, engine, key, _operator(config), signatory, (metrics, view)) as attunement:
-                approval = OneApproval(attunement.approve, lambda: attunement.kernel.mode)
+                approval = OneApproval(attunement.approve, attunement.kernel.mode)
                 attunement.controller.start()
                 ending = run_cycles(
                     engine, total, config.settle_delay, stop, approval if signatory else lambda: None
@@ -189,7 +190,7 @@ def status(config_path: Path | None, as_json: bool) -> int:
     else:
         table = Table(show_header=False)
         for name, figure in told.rows():
-            table.add_row(name, figure)
+            table.add_row(name, Text(figure))
         Console().print(table)
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
 
@@ -234,7 +235,7 @@ def show(config_path: Path | None, path: Path | None, last: int | None, as_json:
         return
     table = Table(*RECORD_COLUMNS)
     for record in records:
-        table.add_row(*record_row(record))
+        table.add_row(*map(Text, record_row(record)))
     console = Console()
     console.print(table) if console.is_terminal else Console(width=200).print(table)
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +25,6 @@ from kernel import (
 from kernel.limits import hold
 from kernel.quantity import to_float
 from kernel.rules import safety_checks
-from kernel.state import SCALES
 from optimizers.protocol import Hold, Suggestion, Verdict
 from optimizers.protocol import Outcome as Told
 
@@ -77,6 +77,8 @@ class LambdaAttunementController:
         self._last_cycle = kernel.state.cycle
         self._reading: Reading | None = None
         self._pending: tuple[Verdict, tuple[str, ...]] = (Verdict.NONE, ())
+        # Decisions taken outside a cycle, by any thread; told with the next report.
+        self._aside: deque[Entry] = deque()
         self._attached = False
         self._failure: Exception | None = None
         self._stopping = threading.Event()
@@ -105,15 +107,15 @@ class LambdaAttunementController:
             thread.join()
         self._threads.clear()
         self._optimizer.close()
-        if self._failure is not None:
-            raise self._failure
         with self._lock:
             if self._kernel.mode is Mode.TRIAL:
                 self._kernel.recover(ACTOR, "controller stopped: open trial reverted")
+        if self._failure is not None:
+            raise self._failure
 
     def freeze(self, actor: str, reason: str) -> Entry:
         """Stop the optimizers now; an open trial is reverted."""
-        return self._kernel.freeze(actor, reason)
+        return self._decided_aside(self._kernel.freeze(actor, reason))
 
     def approve(self, order: Order) -> Entry:
         """Leave FROZEN or EMERGENCY by a signed order, judged on the newest reading.
@@ -122,7 +124,7 @@ class LambdaAttunementController:
             MeasurementError: there is no reading yet.
         """
         with self._lock:
-            return self._kernel.approve(order, self._newest())
+            return self._decided_aside(self._kernel.approve(order, self._newest()))
 
     def override(self, order: Order, alpha: object) -> Entry:
         """Try an operator's α by a signed order: the checks of any proposal, on the newest reading.
@@ -132,7 +134,7 @@ class LambdaAttunementController:
             MalformedQuantityError: alpha is no finite number.
         """
         with self._lock:
-            return self._kernel.override(order, alpha, self._newest())
+            return self._decided_aside(self._kernel.override(order, alpha, self._newest()))
 
     def on_cycle_end(self) -> None:
         """Follow one cycle; nothing once the controller is stopped.
@@ -171,6 +173,10 @@ class LambdaAttunementController:
         if self._reading is None:
             raise MeasurementError("no usable reading yet, wait for the next cycle")
         return self._reading
+
+    def _decided_aside(self, entry: Entry) -> Entry:
+        self._aside.append(entry)
+        return entry
 
     def _decided(self, measurement: Measurement, reading: Reading) -> CycleReport:
         judged = self._judge(measurement, reading)
@@ -216,8 +222,8 @@ class LambdaAttunementController:
         match answer.wish:
             case Hold():
                 return ()
-            case Fault(answer=value, reason=reason):
-                proposal = Proposal(value, Kind.STEP, ACTOR, reason)
+            case Fault(reason=reason):
+                proposal = Proposal(None, Kind.STEP, ACTOR, reason)
             case Suggestion(alpha=value, probe=probe):
                 kind = Kind.PROBE if probe else Kind.STEP
                 proposal = Proposal(value, kind, ACTOR, f"{answer.mode} {kind.name.lower()}")
@@ -233,23 +239,18 @@ class LambdaAttunementController:
     def _report(
         self, measurement: Measurement | None, entries: tuple[Entry, ...], answer: Answer | None
     ) -> CycleReport:
+        aside = [self._aside.popleft() for _ in range(len(self._aside))]
         report = CycleReport(
             measurement=measurement,
-            entries=entries,
+            entries=(*aside, *entries),
             state=self._kernel.state,
             optimizer_mode="idle" if answer is None else answer.mode,
             gradient=None if answer is None else answer.gradient,
-            lambdas=self._lambdas(measurement),
+            lambdas={} if measurement is None else self._sensors.lambdas(),
         )
         for subscriber in self._subscribers:
             subscriber.on_report(report)
         return report
-
-    def _lambdas(self, measurement: Measurement | None) -> dict[str, float]:
-        get_lambda = getattr(self._engine, "get_lambda", None)
-        if measurement is None or get_lambda is None:
-            return {}
-        return {scale: get_lambda(scale) for scale in SCALES}
 
     def _spawn(self, work: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=self._kept, args=(work,), name=name, daemon=True)
@@ -260,18 +261,26 @@ class LambdaAttunementController:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - raised to the caller of on_cycle_end and stop
-            self._failure = error
-            self._stopping.set()
+            self._failure = self._failure or error
 
     def _expire_trials(self) -> None:
         while not self._stopping.wait(self._trial_deadline_s / 4):
-            self._kernel.expire_overdue_trial(ACTOR)
+            expired = self._kernel.expire_overdue_trial(ACTOR)
+            if expired is not None:
+                self._decided_aside(expired)
 
     def _poll(self) -> None:
         heard_s = time.monotonic()
         while not self._stopping.wait(max(self._settle_delay_s, SHORTEST_POLL_S)):
             now_s = time.monotonic()
             is_silent = not now_s - heard_s < self._trial_deadline_s
-            if is_silent or self._sensors.newest_cycle() > self._last_cycle:
+            if is_silent or self._is_new_cycle():
                 heard_s = now_s
-                self.update()
+                self.on_cycle_end()
+
+    def _is_new_cycle(self) -> bool:
+        try:
+            return self._sensors.newest_cycle() > self._last_cycle
+        except MeasurementError:
+            # Silence: after the trial's deadline it counts as a missed cycle, which tells why.
+            return False

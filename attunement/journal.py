@@ -7,13 +7,13 @@ Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `compari
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attunement.foreign import printable
 from kernel import Comparison, Entry, Kind, Limits, Mode, Reading, State
-from kernel.state import SCALES
+from kernel.state import SCALES, PerScale
 from ledger import JsonValue, Ledger, Receipt, Record
 from ledger import Kind as RecordKind
 
 SCHEMA = 1
-TEXT_MAX = 400
 
 
 class JournalError(Exception):
@@ -53,7 +53,7 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
         "new_alpha": entry.after.alpha,
         "C_before": None if comparison is None else comparison.before,
         "C_after": after,
-        "broken": [list(check) for check in entry.verdict.broken],
+        "broken": [[name, *map(int, figures)] for name, *figures in entry.verdict.broken],
         "before": _state_body(entry.before),
         "after": _state_body(entry.after),
         "target": entry.target,
@@ -62,11 +62,6 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
         "comparison": None if comparison is None else dict(comparison._asdict()),
         "limits": None if entry.limits is None else dict(entry.limits._asdict()),
     }
-
-
-def printable(text: str) -> str:
-    """Return text that a ledger line can hold whatever it was: valid Unicode of bounded length."""
-    return text[:TEXT_MAX].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
@@ -102,21 +97,25 @@ def reading_of(body: Mapping[str, JsonValue]) -> Reading | None:
     stored = body.get("reading")
     if stored is None:
         return None
-    if not isinstance(stored, dict):
-        raise JournalError(f"reading is a {type(stored).__name__}, must be an object")
-    scalars = {name: stored[name] for name in Reading._fields if name not in ("drive", "loop_gain")}
-    drive, loop_gain = (_integers(stored[name]) for name in ("drive", "loop_gain"))
-    return Reading(
-        **_integers(scalars),
-        drive=(drive[SCALES[0]], drive[SCALES[1]], drive[SCALES[2]]),
-        loop_gain=(loop_gain[SCALES[0]], loop_gain[SCALES[1]], loop_gain[SCALES[2]]),
-    )
+    try:
+        return _reading(stored)
+    except (KeyError, TypeError) as error:
+        raise JournalError(f"reading cannot be read: {error}") from error
 
 
 def comparison_of(body: Mapping[str, JsonValue]) -> Comparison | None:
-    """Return the comparison in a record's body, None if it has none."""
+    """Return the comparison in a record's body, None if it has none.
+
+    Raises:
+        JournalError: it is there and cannot be read.
+    """
     stored = body.get("comparison")
-    return None if stored is None else Comparison(**_integers(stored))
+    if stored is None:
+        return None
+    try:
+        return Comparison(**_integers(stored))
+    except TypeError as error:
+        raise JournalError(f"comparison cannot be read: {error}") from error
 
 
 def names_of_broken(entry: Entry) -> tuple[str, ...]:
@@ -158,6 +157,22 @@ def _reading_body(reading: Reading) -> dict[str, JsonValue]:
         "drive": dict(zip(SCALES, reading.drive, strict=True)),
         "loop_gain": dict(zip(SCALES, reading.loop_gain, strict=True)),
     }
+
+
+def _reading(stored: Any) -> Reading:
+    if not isinstance(stored, dict):
+        raise TypeError(f"found a {type(stored).__name__}, must be an object")
+    scalars = {name: value for name, value in stored.items() if name not in ("drive", "loop_gain")}
+    return Reading(
+        **_integers(scalars),
+        drive=_per_scale(stored["drive"]),
+        loop_gain=_per_scale(stored["loop_gain"]),
+    )
+
+
+def _per_scale(stored: Any) -> PerScale:
+    figures = _integers(stored)
+    return (figures[SCALES[0]], figures[SCALES[1]], figures[SCALES[2]])
 
 
 def _integers(stored: Any) -> dict[str, Any]:

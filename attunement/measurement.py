@@ -1,11 +1,14 @@
 """One cycle of an engine as floats, and as the kernel's integers."""
 
+from math import isfinite
+from operator import index
 from typing import Any
 
 import attrs
 
 from attunement.coherence import CoherenceDensityMeter, SnapshotError
 from attunement.engine_protocol import AttunableEngine, capabilities
+from attunement.foreign import described
 from kernel import Reading
 from kernel.quantity import round_down, round_nearest, round_up
 from kernel.state import SCALES, PerScale
@@ -91,8 +94,26 @@ class Sensors:
         self._first_cycle = first_cycle
 
     def newest_cycle(self) -> int:
-        """Return the number that the newest cycle has in the ledger."""
-        return self._first_cycle + int(self._engine.cycle)
+        """Return the number that the newest cycle has in the ledger.
+
+        Raises:
+            MeasurementError: the engine raised, or gave what is no whole number.
+        """
+        try:
+            return self._first_cycle + _whole(self._engine.cycle)
+        except Exception as error:
+            raise MeasurementError(f"engine's cycle is no whole number: {described(error)}") from error
+
+    def lambdas(self) -> dict[str, float]:
+        """Return λ(t, L) per scale under the α applied now; it is shown and never judged.
+
+        Empty where the engine does not offer it, raises, or gives what is no finite figure.
+        """
+        try:
+            shown = {scale: float(self._engine.get_lambda(scale)) for scale in SCALES}
+        except Exception:  # noqa: BLE001 - a foreign engine may raise anything
+            return {}
+        return shown if all(map(isfinite, shown.values())) else {}
 
     def measure(self) -> Measurement:
         """Read the newest cycle.
@@ -102,14 +123,18 @@ class Sensors:
         """
         try:
             return self._measure()
+        except MeasurementError:
+            raise
         except SnapshotError as error:
             raise MeasurementError(str(error)) from error
         except Exception as error:
-            raise MeasurementError(f"engine raised {type(error).__name__}: {error}") from error
+            raise MeasurementError(f"engine raised {described(error)}") from error
 
     def _measure(self) -> Measurement:
         engine = self._engine
         alpha, c_hat, gains = engine.cycle_alpha, self._meter.compute_C_hat(), engine.get_gains()
+        if not 0.0 <= c_hat <= 1.0:
+            raise MeasurementError(f"C_hat is {c_hat}, must lie in [0, 1]")
         drive = (gains[SCALES[0]].drive, gains[SCALES[1]].drive, gains[SCALES[2]].drive)
         loop_gain = (gains[SCALES[0]].loop_gain, gains[SCALES[1]].loop_gain, gains[SCALES[2]].loop_gain)
         return Measurement(
@@ -122,6 +147,13 @@ class Sensors:
             drive=drive,
             loop_gain=loop_gain,
         )
+
+
+def _whole(number: Any) -> int:
+    # A bool is an index too; NumPy's integers are, and are meant.
+    if isinstance(number, bool):
+        raise TypeError("it is a bool")
+    return index(number)
 
 
 def _rounded_up(name: str, figures: tuple[float, float, float]) -> PerScale:

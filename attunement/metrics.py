@@ -40,7 +40,7 @@ class Metrics:
         self._gradient = self._gauge("uhes_C_gradient", "Latest estimate of dJ/dα; 0 at first.")
         self._delta = self._gauge("uhes_alpha_delta", "Latest change of α, dimensionless.")
         self._accept = self._counter("uhes_alpha_accept", "Trials committed.")
-        self._revert = self._counter("uhes_alpha_revert", "Trials taken back because of what was measured.")
+        self._revert = self._counter("uhes_alpha_revert", "Trials taken back; a probe that returns is none.")
         self._mode = self._gauge("uhes_attunement_mode", "0 idle, 1 gradient, 2 pid, 3 emergency.")
         self._entropy_rate = self._gauge("uhes_entropy_rate", "Rise of entropy per cycle, newest reading.")
         self._h_internal = self._gauge("uhes_h_internal", "Order parameter of the newest reading, 0 to 1.")

@@ -2,10 +2,12 @@
 
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from attunement.config_schema import Config
-from kernel import Limits
-from kernel.limits import TOLERANCE_LAST
+from attunement.config_schema import ROOT, Config, ConfigError
+from kernel import Limits, Outcome
+from kernel.limits import TOLERANCE_LAST, limits_checks
 from kernel.quantity import NANO, Nano, round_nearest
+from kernel.safety_kernel import describe
+from kernel.state import Verdict
 
 TOLERANCE_AUTO_MAX = Nano(NANO // 20)
 """Largest fall of the objective that a commit may be granted when the tolerance is taken from the noise."""
@@ -14,7 +16,19 @@ _EXACT = Context(prec=60, rounding=ROUND_FLOOR)
 
 
 def kernel_limits(config: Config) -> Limits:
-    """Return the policy that a configuration describes, each decimal as the nearest nano integer."""
+    """Return the policy that a configuration describes, each decimal as the nearest nano integer.
+
+    Raises:
+        ConfigError: a figure is so small, or two so near, that the policy is not well formed in nano units.
+    """
+    limits = _rounded(config)
+    broken = describe(Verdict(Outcome.REFUSED, limits_checks(limits)))
+    if broken:
+        raise ConfigError(*(f"{ROOT} gives a policy whose {line}, in steps of 1e-9" for line in broken))
+    return limits
+
+
+def _rounded(config: Config) -> Limits:
     safety = config.safety
     return Limits(
         alpha_min=round_nearest("alpha_min", config.alpha_min),

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import attrs
 
+from attunement.measurement import MeasurementError
 from attunement.sources import SourceExhaustedError
 from kernel import Entry, Mode, Outcome
 
@@ -77,17 +78,27 @@ def stopped_by_signals() -> Iterator[threading.Event]:
 
 
 class OneApproval:
-    """Approves leaving a latch once, at the first reading after the start."""
+    """Approves, at the first reading, leaving a latch that was there at the start; never one that came since.
 
-    def __init__(self, approve: Callable[[], Entry], mode: Callable[[], Mode]) -> None:
+    Args:
+        approve: Gives the order; raises MeasurementError while there is no reading.
+        mode: The kernel's mode at the start.
+    """
+
+    def __init__(self, approve: Callable[[], Entry], mode: Mode) -> None:
         self._approve = approve
-        self._mode = mode
+        self._is_due = mode in (Mode.FROZEN, Mode.EMERGENCY)
         self.entry: Entry | None = None
 
     def __call__(self) -> None:
-        """Approve if it has not been done and the kernel is latched."""
-        if self.entry is None and self._mode() in (Mode.FROZEN, Mode.EMERGENCY):
+        """Approve if it is due and there is a reading to judge it on."""
+        if not self._is_due:
+            return
+        try:
             self.entry = self._approve()
+        except MeasurementError:
+            return
+        self._is_due = False
 
     @property
     def is_refused(self) -> bool:

@@ -15,7 +15,7 @@ class CycleReport:
 
     Attributes:
         measurement: What was measured, None when the cycle gave no usable reading.
-        entries: The kernel's decisions of this cycle, in order.
+        entries: The kernel's decisions since the report before, in order.
         state: The kernel's state after them.
         optimizer_mode: What the optimizer says it is doing.
         gradient: The optimizer's latest estimate of dJ/dα, None when unknown.

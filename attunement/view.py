@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from attunement.foreign import printable
 from attunement.telemetry import CycleReport
 from kernel import Entry, Limits, Mode, Outcome
 from kernel.quantity import to_float
@@ -18,6 +19,7 @@ from kernel.safety_kernel import describe
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 60
+_BESIDE_SPARK = 46
 _VERDICTS_SHOWN = 6
 _MODE_STYLE = {
     Mode.READY: "bold green",
@@ -51,7 +53,7 @@ def sentence(entry: Entry) -> str:
     if entry.after.alpha != entry.before.alpha:
         moved = f" α {to_float(entry.before.alpha):.6f} → {to_float(entry.after.alpha):.6f}"
     broken = "; ".join(describe(entry.verdict))
-    return f"{entry.event} {entry.verdict.outcome.value}{moved} ({entry.reason})" + (
+    return f"{entry.event} {entry.verdict.outcome.value}{moved} ({printable(entry.reason)})" + (
         f": {broken}" if broken else ""
     )
 
@@ -66,6 +68,7 @@ class LiveView:
     """
 
     def __init__(self, console: Console, limits: Limits, total: int | None) -> None:
+        self._console = console
         self._limits = limits
         self._total = total
         self._done = 0
@@ -106,18 +109,21 @@ class LiveView:
         limits, alpha = self._limits, to_float(report.state.alpha)
         low, high = to_float(limits.alpha_min), to_float(limits.alpha_max)
         table = Table.grid(padding=(0, 2))
-        table.add_row("α", f"{alpha:.6f}", sparkline(self._alphas, low, high), f"[{low:g}, {high:g}]")
+        # The newest figures are at the right: what finds no room is left out here, not cut off there.
+        shown = max(1, min(_SPARK_WIDTH, self._console.width - _BESIDE_SPARK))
+        alphas, coherences = list(self._alphas)[-shown:], list(self._coherences)[-shown:]
+        table.add_row("α", f"{alpha:.6f}", sparkline(alphas, low, high), f"[{low:g}, {high:g}]")
         lambdas = "  ".join(f"{scale} {figure:.5f}" for scale, figure in report.lambdas.items())
         table.add_row("λ", "", lambdas or "unknown", "")
         if report.measurement is None:
             table.add_row("Ĉ", "no reading", "", "", style="red")
             return table
         figures = report.measurement
-        lowest, highest = min(self._coherences), max(self._coherences)
+        lowest, highest = min(coherences), max(coherences)
         table.add_row(
             "Ĉ",
             f"{figures.c_hat:.6f}",
-            sparkline(self._coherences, lowest, highest),
+            sparkline(coherences, lowest, highest),
             f"{lowest:.4f} … {highest:.4f}",
         )
         table.add_row("dĈ/dα", "unknown" if report.gradient is None else f"{report.gradient:+.4f}", "", "")
@@ -192,7 +198,7 @@ class JsonView:
                 {
                     "event": entry.event,
                     "verdict": entry.verdict.outcome.value,
-                    "reason": entry.reason,
+                    "reason": printable(entry.reason),
                     "broken": list(describe(entry.verdict)),
                 }
                 for entry in report.entries

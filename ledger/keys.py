@@ -32,13 +32,15 @@ _SIGN_BIT = 2**255
 # The y coordinates of the eight points whose order divides 8 (orders 4, 1, 2, and twice 8): a signature
 # under such a key can hold for any message. With either sign bit, and y below the field's prime, this
 # refuses every encoding of them.
-_SMALL_ORDER_Y = frozenset({
-    0,
-    1,
-    _FIELD - 1,
-    0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
-    0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
-})
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _FIELD - 1,
+        0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826,
+        0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7,
+    }
+)
 
 
 class VerifyKey:

@@ -15,7 +15,7 @@ import z3
 T = TypeVar("T")
 
 FORK_RLIMIT = 2_000_000
-PATHS_MOST = 4_096
+PATHS_MOST = 1_024
 
 
 class ProofError(Exception):
@@ -246,7 +246,9 @@ class _Exploration:
 _ACTIVE: contextvars.ContextVar[_Exploration | None] = contextvars.ContextVar("exploration", default=None)
 
 
-def explore(function: Callable[[], T], hypotheses: Iterable[z3.BoolRef] = ()) -> tuple[Path[T], ...]:
+def explore(
+    function: Callable[[], T], hypotheses: Iterable[z3.BoolRef] = (), paths_most: int = PATHS_MOST
+) -> tuple[Path[T], ...]:
     """Return every path of a function of no arguments that closes over symbolic values.
 
     Each path is run twice and must give the same conditions and the same value.
@@ -260,8 +262,8 @@ def explore(function: Callable[[], T], hypotheses: Iterable[z3.BoolRef] = ()) ->
     exploration = _Exploration(hypotheses)
     paths: list[Path[T]] = []
     while exploration.pending:
-        if len(paths) == PATHS_MOST:
-            raise UnsupportedOperationError(f"more than {PATHS_MOST} paths")
+        if len(paths) == paths_most:
+            raise UnsupportedOperationError(f"more than {paths_most} paths")
         paths.append(exploration.run(function))
     return tuple(paths)
 

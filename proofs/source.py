@@ -19,9 +19,7 @@ from proofs.explorer import ProofError
 PROVED_MODULES = ("limits", "quantity", "rules")
 """Modules of the kernel whose functions are proved."""
 
-BOUNDARY_FUNCTIONS = frozenset(
-    {"exact_ratio", "round_down", "round_up", "round_nearest", "to_float"}
-)
+BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "round_down", "round_up", "round_nearest", "to_float"})
 """Functions that meet floats: argued and tested, not run on symbols."""
 
 _IMPORTS = {
@@ -31,8 +29,19 @@ _IMPORTS = {
     "kernel.quantity": frozenset({"NANO", "NANO_SQUARED", "Nano"}),
     "kernel.state": frozenset(
         {
-            "EMERGENCY", "FROZEN", "READY", "SCALES", "TRIAL", "Comparison", "Kind", "Mode", "Outcome",
-            "PerScale", "Reading", "State", "Verdict",
+            "EMERGENCY",
+            "FROZEN",
+            "READY",
+            "SCALES",
+            "TRIAL",
+            "Comparison",
+            "Kind",
+            "Mode",
+            "Outcome",
+            "PerScale",
+            "Reading",
+            "State",
+            "Verdict",
         }
     ),
 }
@@ -86,7 +95,8 @@ def shipped_kernel() -> Kernel:
         module.__name__.removeprefix("kernel."): Path(module.__file__ or "").read_text(encoding="utf-8")
         for module in modules
     }
-    return _checked(Kernel(kernel.rules, kernel.limits, kernel.quantity, sources))
+    _check(sources)
+    return Kernel(kernel.rules, kernel.limits, kernel.quantity, sources)
 
 
 def kernel_from(**changed: str) -> Kernel:
@@ -99,10 +109,11 @@ def kernel_from(**changed: str) -> Kernel:
         SyntaxError: a source is no Python.
     """
     sources = {**shipped_kernel().sources, **changed}
+    _check(sources)
     made: dict[str, ModuleType] = {"kernel.state": kernel.state}
     for name in ("quantity", "limits", "rules"):
         made[f"kernel.{name}"] = _module(f"kernel.{name}", sources[name], made)
-    return _checked(Kernel(made["kernel.rules"], made["kernel.limits"], made["kernel.quantity"], sources))
+    return Kernel(made["kernel.rules"], made["kernel.limits"], made["kernel.quantity"], sources)
 
 
 def check_purity(name: str, source: str) -> None:
@@ -133,10 +144,9 @@ def check_purity(name: str, source: str) -> None:
             _check_constant(name, statement)
 
 
-def _checked(candidate: Kernel) -> Kernel:
+def _check(sources: Mapping[str, str]) -> None:
     for name in PROVED_MODULES:
-        check_purity(name, candidate.sources[name])
-    return candidate
+        check_purity(name, sources[name])
 
 
 def _module(name: str, source: str, made: Mapping[str, ModuleType]) -> ModuleType:

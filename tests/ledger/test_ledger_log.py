@@ -36,7 +36,11 @@ def run_child(script, *arguments, zone="UTC"):
     environment = {**os.environ, "TZ": zone, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -129,7 +129,9 @@ def test_nothing_acknowledged_is_lost_when_the_writer_is_killed(path, key):
     for _ in range(3):
         child = subprocess.Popen(
             [sys.executable, "-c", APPENDING, str(path)],
-            stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         assert child.stdout is not None
         lines = []

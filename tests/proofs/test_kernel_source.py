@@ -49,7 +49,11 @@ def test_the_shipped_kernel_is_the_imported_one() -> None:
 
 
 def test_the_digest_follows_every_source() -> None:
-    digests = {kernel_from(**{name: text + "\n"}).digest for name, text in shipped_kernel().sources.items() if name != "state"}
+    digests = {
+        kernel_from(**{name: text + "\n"}).digest
+        for name, text in shipped_kernel().sources.items()
+        if name != "state"
+    }
     assert len(digests) == 3
     assert shipped_kernel().digest not in digests
     assert kernel_from().digest == shipped_kernel().digest

@@ -1,0 +1,57 @@
+# `make run` and `make test` do all their set-up in .venv; nothing else on the machine is touched.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+DEMO := examples/simulator.yaml
+PACKAGES := kernel optimizers ledger attunement proofs
+
+.PHONY: run test lint format lock bench bench-fold clean
+
+run: .venv/run.stamp
+	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
+	@$(BIN)/lambda-attunement run --config $(DEMO)
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=95
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/flake8 $(PACKAGES) tests benchmarks
+	$(BIN)/mypy
+
+format: .venv/dev.stamp
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+prove: .venv/run.stamp
+	$(BIN)/python -m proofs
+
+bench: .venv/run.stamp
+	$(BIN)/python benchmarks/latency.py
+
+bench-fold: .venv/run.stamp
+	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20
+	$(BIN)/python benchmarks/trace.py
+
+lock: .venv/dev.stamp
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
+	    --all-build-deps --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
+	    --extra dev --all-build-deps --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+.venv/pip.stamp:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade 'pip>=25'
+	@touch $@
+
+.venv/run.stamp: .venv/pip.stamp requirements.lock pyproject.toml
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements-dev.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@

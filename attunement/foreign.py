@@ -1,0 +1,17 @@
+"""What foreign code says of itself, made fit to be shown and recorded."""
+
+TEXT_MAX = 400
+
+
+def printable(text: str) -> str:
+    """Return at most 400 characters of text, with all that does not print (lone surrogates too) escaped."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:TEXT_MAX])
+
+
+def described(error: BaseException) -> str:
+    """Name an exception and what it says, whatever its class does."""
+    name = type(error).__name__
+    try:
+        return printable(f"{name}: {error}")
+    except BaseException:  # noqa: BLE001 - an exception's own text may raise
+        return printable(name)

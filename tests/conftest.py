@@ -1,0 +1,256 @@
+"""A scripted engine and optimizer, and the loop of real parts around them."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import nan, sqrt
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from attunement.acceptance import AcceptanceTest
+from attunement.asking import BoundedOptimizer
+from attunement.config_schema import Config
+from attunement.controller import LambdaAttunementController
+from attunement.engine_protocol import SCALES, ScaleGain
+from attunement.governance import KeyAuthority
+from attunement.journal import Journal
+from attunement.measurement import Sensors
+from attunement.policy import kernel_limits
+from attunement.telemetry import CycleReport
+from kernel import Outcome, SafetyKernel
+from ledger import Kind as RecordKind
+from ledger import Ledger, Record, SigningKey, Verdict, read_records, verify
+from optimizers.protocol import HOLD
+from optimizers.protocol import Outcome as Told
+
+
+class ScriptedEngine:
+    """An engine whose every answer a test sets: a figure, a function of its α, or an error to raise."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.coherence: Any = 0.5
+        self.entropy_rate: Any = 0.0
+        self.h_internal: Any = 1.0
+        self.drive: Any = 0.1
+        self.loop_gain: Any = 0.2
+        self.lambda_value: Any = 0.5
+        self.applied: list[float] = []
+        self.refuses: Callable[[float], bool] = lambda alpha: False
+        self.cycle: Any = 0
+        self.cycle_alpha: Any = nan
+        self.callbacks: list[Callable[[], None]] = []
+        for name, answer in answers.items():
+            setattr(self, name, answer)
+
+    def run_cycle(self) -> None:
+        self.cycle += 1
+        self.cycle_alpha = self.applied[-1]
+        for callback in self.callbacks:
+            callback()
+
+    def run(self, cycles: int) -> None:
+        for _ in range(cycles):
+            self.run_cycle()
+
+    def on_cycle_end(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def set_alpha_multiplier(self, alpha: float) -> None:
+        if self.refuses(alpha):
+            raise OSError(f"engine cannot take {alpha}")
+        self.applied.append(alpha)
+
+    def sample_omega_snapshot(self) -> list[list[float]]:
+        return [[sqrt(self._answer(self.coherence))]]
+
+    def normalize_C(self, c: float) -> float:
+        return c
+
+    def get_entropy_rate(self) -> Any:
+        return self._answer(self.entropy_rate)
+
+    def get_h_internal(self) -> Any:
+        return self._answer(self.h_internal)
+
+    def get_gains(self) -> Mapping[str, ScaleGain]:
+        gain = ScaleGain(self._answer(self.drive), self._answer(self.loop_gain))
+        return dict.fromkeys(SCALES, gain)
+
+    def get_lambda(self, scale: str) -> Any:
+        return self._answer(self.lambda_value)
+
+    def _answer(self, scripted: Any) -> Any:
+        if isinstance(scripted, BaseException):
+            raise scripted
+        return scripted(self.cycle_alpha) if callable(scripted) else scripted
+
+
+class PolledEngine(ScriptedEngine):
+    """One that calls nobody at the end of a cycle."""
+
+    on_cycle_end = None  # type: ignore[assignment]
+
+
+class Wishes:
+    """Answers from a list, then holds: values as they are, errors are raised, functions called."""
+
+    name = "wishes"
+
+    def __init__(self, *answers: Any, mode: Any = "gradient", gradient: Any = None) -> None:
+        self.answers = list(answers)
+        self.mode = mode
+        self.gradient = gradient
+        self.told: list[Told] = []
+
+    def tell(self, outcome: Told) -> None:
+        self.told.append(outcome)
+
+    def ask(self) -> Any:
+        answer = self.answers.pop(0) if self.answers else HOLD
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer() if callable(answer) else answer
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Nothing is remembered."""
+
+
+@attrs.define
+class Loop:
+    """A controller with its real kernel and ledger on a scripted engine."""
+
+    engine: Any
+    optimizer: Any
+    kernel: SafetyKernel
+    controller: LambdaAttunementController
+    ledger: Ledger
+    path: Path
+    key: SigningKey
+    reports: list[CycleReport]
+
+    def outcomes(self) -> list[Outcome]:
+        """Every decision that was reported, in order."""
+        return [entry.verdict.outcome for report in self.reports for entry in report.entries]
+
+    def decisions(self) -> list[tuple[str, str]]:
+        """Event and verdict of every decision in the ledger, in order."""
+        return [(str(body["event"]), str(body["verdict"])) for body in entry_bodies(self.path)]
+
+    def close(self) -> None:
+        """Stop, and hold the ledger against its key."""
+        self.controller.stop()
+        self.ledger.close()
+        report = verify(self.path, self.key.verify_key)
+        assert report.verdict is Verdict.VERIFIED, report.finding
+
+
+class Reports(list[CycleReport]):
+    def on_report(self, report: CycleReport) -> None:
+        self.append(report)
+
+
+def entry_bodies(records: Path | Iterable[Record]) -> list[dict[str, Any]]:
+    found = read_records(records) if isinstance(records, Path) else records
+    return [record.body for record in found if record.kind is RecordKind.ENTRY]
+
+
+@pytest.fixture
+def bodies() -> Callable[[Path], list[dict[str, Any]]]:
+    """The decisions in a ledger file, oldest first."""
+    return entry_bodies
+
+
+@pytest.fixture
+def scripted_engine() -> type[ScriptedEngine]:
+    return ScriptedEngine
+
+
+@pytest.fixture
+def polled_engine() -> type[PolledEngine]:
+    return PolledEngine
+
+
+@pytest.fixture
+def wishes() -> type[Wishes]:
+    return Wishes
+
+
+@pytest.fixture
+def signing_key() -> SigningKey:
+    return SigningKey(bytes(range(32)))
+
+
+@pytest.fixture
+def operator_key() -> SigningKey:
+    return SigningKey(bytes(range(100, 132)))
+
+
+@pytest.fixture
+def attune(
+    tmp_path: Path, signing_key: SigningKey, operator_key: SigningKey
+) -> Iterator[Callable[..., Loop]]:
+    """Return a function that builds a loop; each is stopped and its ledger verified at the end."""
+    loops: list[Loop] = []
+
+    def build(
+        engine: Any,
+        optimizer: Any,
+        *,
+        settle_delay_s: float = 0.0,
+        deadline_s: float = 5.0,
+        timeout_s: float = 2.0,
+        tolerance: float | None = None,
+        subscribers: tuple[Any, ...] = (),
+        first_cycle: int = 0,
+        **limits: int,
+    ) -> Loop:
+        path = tmp_path / f"loop-{len(loops)}.log"
+        ledger = Ledger.open(path, signing_key, sync=lambda descriptor: None)
+        policy = kernel_limits(Config())._replace(**limits)
+        kernel = SafetyKernel.start(
+            policy,
+            1.0,
+            Journal(ledger),
+            engine,
+            KeyAuthority(operator_key.verify_key, lambda: ledger.head().hash_hex),
+            deadline_s,
+            actor="test",
+            reason="first start",
+        )
+        reports = Reports()
+        controller = LambdaAttunementController(
+            engine,
+            Sensors(engine, 1, 0.0, first_cycle),
+            kernel,
+            BoundedOptimizer(optimizer, timeout_s),
+            AcceptanceTest(tolerance, policy.tolerance_max),
+            settle_delay_s,
+            deadline_s,
+            (reports, *subscribers),
+        )
+        loops.append(Loop(engine, optimizer, kernel, controller, ledger, path, signing_key, reports))
+        return loops[-1]
+
+    yield build
+    for loop in loops:
+        loop.close()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], bool]], None]:
+    """Return a function that waits until something holds, and fails when it never does."""
+
+    def wait(condition: Callable[[], bool]) -> None:
+        never = threading.Event()
+        for _ in range(4000):
+            if condition():
+                return
+            never.wait(0.005)
+        raise AssertionError("waited for twenty seconds in vain")
+
+    return wait
