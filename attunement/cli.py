@@ -248,13 +248,18 @@ def prove(names: tuple[str, ...], as_json: bool) -> int:
     # Imported here: loading the solvers takes longer than most commands run.
     import proofs
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         task = progress.add_task("proving", total=None)
 
         def on_progress(done: int, total: int, name: str) -> None:
             progress.update(task, completed=done, total=total, description=name)
 
-        results = proofs.prove_all(names or None, on_progress)
+        try:
+            results = proofs.prove_all(names or None, on_progress)
+        except proofs.UnknownTheoremError as error:
+            raise click.UsageError(str(error)) from error
+        except proofs.ProofError as error:
+            return _complain(str(error), EXIT_REFUSED)
     if as_json:
         click.echo(json.dumps(_rows_as_json(results), ensure_ascii=False))
     else:
@@ -379,8 +384,13 @@ def _anchor(text: str | None) -> ledger.Head | None:
     return ledger.Head(int(sequence), digest)
 
 
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
 def _verify(path: Path, key: ledger.VerifyKey, anchor: ledger.Head | None) -> LedgerVerdict:
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         task = progress.add_task("verifying", total=None)
 
         def on_progress(done: int, total: int) -> None:

@@ -15,6 +15,10 @@ from ledger import Kind as RecordKind
 
 SCHEMA = 1
 
+_MU, _PHI, _BIG_PHI = SCALES
+_MODE_WORDS: dict[Mode, str] = {mode: mode.name.lower() for mode in Mode}
+_KIND_WORDS: dict[Kind, str] = {kind: kind.name.lower() for kind in Kind}
+
 
 class JournalError(Exception):
     """A record's body is not an entry of the kernel."""
@@ -57,10 +61,10 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
         "before": _state_body(entry.before),
         "after": _state_body(entry.after),
         "target": entry.target,
-        "kind": None if entry.kind is None else entry.kind.name.lower(),
+        "kind": None if entry.kind is None else _KIND_WORDS[entry.kind],
         "reading": None if reading is None else _reading_body(reading),
-        "comparison": None if comparison is None else dict(comparison._asdict()),
-        "limits": None if entry.limits is None else dict(entry.limits._asdict()),
+        "comparison": None if comparison is None else _fields(comparison),
+        "limits": None if entry.limits is None else _fields(entry.limits),
     }
 
 
@@ -123,17 +127,21 @@ def names_of_broken(entry: Entry) -> tuple[str, ...]:
     return tuple(check[0] for check in entry.verdict.broken)
 
 
+def _fields(figures: Comparison | Limits) -> dict[str, JsonValue]:
+    return dict(zip(figures._fields, figures, strict=True))
+
+
 def _state_body(state: State) -> dict[str, JsonValue]:
     return {
-        "mode": state.mode.name.lower(),
+        "mode": _MODE_WORDS[state.mode],
         "alpha": state.alpha,
         "good": state.good,
         "cycle": state.cycle,
         "reverts": state.reverts,
         "missed": state.missed,
         "policy": state.policy,
-        "kind": state.kind.name.lower(),
-        "resume": state.resume.name.lower(),
+        "kind": _KIND_WORDS[state.kind],
+        "resume": _MODE_WORDS[state.resume],
     }
 
 
@@ -154,8 +162,8 @@ def _reading_body(reading: Reading) -> dict[str, JsonValue]:
         "coherence": reading.coherence,
         "entropy_rate": reading.entropy_rate,
         "h_internal": reading.h_internal,
-        "drive": dict(zip(SCALES, reading.drive, strict=True)),
-        "loop_gain": dict(zip(SCALES, reading.loop_gain, strict=True)),
+        "drive": {_MU: reading.drive[0], _PHI: reading.drive[1], _BIG_PHI: reading.drive[2]},
+        "loop_gain": {_MU: reading.loop_gain[0], _PHI: reading.loop_gain[1], _BIG_PHI: reading.loop_gain[2]},
     }
 
 

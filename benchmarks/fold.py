@@ -1,9 +1,9 @@
 """Can any optimizer drive the engine into runaway through the kernel?
 
-The simulator's loop gain is set so that the fold c = 1/e lies inside [alpha_min, alpha_max]. Each optimizer runs
-for many cycles on many seeds, and so does the update rule that the specification gives as its example, which
-owns α itself. The table says how many cycles were in runaway, how many committed α were unsafe, and what Ĉ came
-of it beside α held at 1.
+The simulator's loop gain is set so that the fold c = 1/e lies inside [alpha_min, alpha_max]. Each optimizer
+runs for many cycles on many seeds, and so does the update rule that the specification gives as its example,
+which owns α itself. The table says how many cycles were in runaway, how many committed α were unsafe, and
+what Ĉ came of it beside α held at 1. The Ĉ of a run in runaway is no gain: it is the clamp's.
 
     python benchmarks/fold.py --cycles 2000 --seeds 20
 """

@@ -5,12 +5,15 @@ proposer, exactly: through the float's own integer ratio, never through a float 
 """
 
 import math
-from typing import Final, NewType
+import sys
+from typing import Any, Final, NewType
 
 Nano = NewType("Nano", int)
 
 NANO: Final = 1_000_000_000
 NANO_SQUARED: Final = NANO * NANO
+
+_INT_LAST = int(sys.float_info.max)
 
 
 class MalformedQuantityError(ValueError):
@@ -32,19 +35,21 @@ def nearest_ratio(numerator: int, denominator: int) -> int:
     return (2 * numerator * NANO + denominator) // (2 * denominator)
 
 
-def exact_ratio(name: str, value: object) -> tuple[int, int]:
-    """Return the exact (numerator, denominator > 0) of a finite int or float.
+def exact_ratio(name: str, value: Any) -> tuple[int, int]:
+    """Return the exact (numerator, denominator > 0) of a finite float, or of an int in a float's range.
 
-    The unbound methods are called, so a subclass cannot answer for the number it carries.
+    The type is asked and not the value, and unbound methods are called: a value of a foreign class cannot
+    answer for what it is, nor for the number it carries.
 
     Raises:
         MalformedQuantityError: for bool, None, strings, NaN, infinities and every other type.
     """
-    if isinstance(value, float) and math.isfinite(value):
+    kind = type(value)
+    if issubclass(kind, float) and math.isfinite(value):
         return float.as_integer_ratio(value)
-    if isinstance(value, int) and not isinstance(value, bool):
+    if issubclass(kind, int) and kind is not bool and -_INT_LAST <= value <= _INT_LAST:
         return int.as_integer_ratio(value)
-    found = float.__repr__(value) if isinstance(value, float) else f"of type {type(value).__name__}"
+    found = float.__repr__(value) if issubclass(kind, float) else f"of type {kind.__name__}"
     raise MalformedQuantityError(f"{name} is {found}, must be a finite number")
 
 

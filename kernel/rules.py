@@ -7,9 +7,12 @@ reads a clock, touches a device or sees a float. `proofs/` runs these very funct
 from kernel.limits import CYCLE_LAST, LOOP_GAIN_FOLD, Check, Limits, hold, limits_checks
 from kernel.quantity import NANO, NANO_SQUARED, Nano
 from kernel.state import (
+    ACCEPTED,
     EMERGENCY,
     FROZEN,
+    HELD,
     READY,
+    REFUSED,
     SCALES,
     TRIAL,
     Comparison,
@@ -32,7 +35,7 @@ _FOLD = tuple(f"loop_gain_fold[{scale}]" for scale in SCALES)
 def start(limits: Limits, alpha: Nano) -> Transition:
     """Begin a new history at alpha, if the policy is well formed and admits it."""
     checks = (*limits_checks(limits), ("alpha", NANO, limits.alpha_min, alpha, limits.alpha_max))
-    outcome = Outcome.STARTED if hold(checks) else Outcome.REFUSED
+    outcome = Outcome.STARTED if hold(checks) else REFUSED
     return _untried(READY, alpha, 0, 0, 0, 1), Verdict(outcome, checks)
 
 
@@ -51,7 +54,7 @@ def settle(limits: Limits, state: State, reading: Reading, comparison: Compariso
     """End the open trial by a reading taken under it."""
     fresh = (_mode(state, TRIAL, TRIAL), *_measured(state, reading, state.cycle + 1))
     if not hold(fresh):
-        return state, Verdict(Outcome.REFUSED, fresh)
+        return state, Verdict(REFUSED, fresh)
     checks = safety_checks(limits, state.alpha, reading)
     if hold(checks):
         return _settle_safe(limits, state, reading, comparison, checks)
@@ -62,9 +65,9 @@ def observe(limits: Limits, state: State, reading: Reading) -> Transition:
     """Judge a reading that no trial waits for; retreat or latch when it is unsafe."""
     fresh = (_mode(state, READY, EMERGENCY), *_measured(state, reading, state.cycle + 1))
     if not hold(fresh):
-        return state, Verdict(Outcome.REFUSED, fresh)
+        return state, Verdict(REFUSED, fresh)
     checks = safety_checks(limits, state.alpha, reading)
-    mode, alpha, outcome = state.mode, state.alpha, Outcome.HELD
+    mode, alpha, outcome = state.mode, state.alpha, HELD
     if not hold(checks):
         severe = severe_checks(limits, state.alpha, reading)
         if not hold(severe) and state.mode != EMERGENCY:
@@ -81,7 +84,7 @@ def miss(limits: Limits, state: State) -> Transition:
     missed = state.missed + 1
     checks = (("missed", 1, 0, missed, limits.missed_max - 1),)
     blind = not hold(checks)
-    mode, alpha, outcome = state.mode, state.alpha, Outcome.HELD
+    mode, alpha, outcome = state.mode, state.alpha, HELD
     if state.mode == TRIAL:
         mode, alpha, outcome = state.resume, state.good, Outcome.REVERTED
     elif blind or state.mode == EMERGENCY:
@@ -95,7 +98,7 @@ def freeze(state: State) -> Transition:
     """Stop the optimizers; an open trial is first reverted."""
     if state.mode == READY or state.mode == TRIAL:
         return _keep(state, FROZEN, state.good), Verdict(Outcome.FROZEN)
-    return state, Verdict(Outcome.REFUSED, (_mode(state, READY, READY),))
+    return state, Verdict(REFUSED, (_mode(state, READY, READY),))
 
 
 def approve(limits: Limits, state: State, reading: Reading, authorised: bool) -> Transition:
@@ -108,7 +111,7 @@ def approve(limits: Limits, state: State, reading: Reading, authorised: bool) ->
     )
     if hold(checks):
         return _read(state, READY, state.alpha, reading, 0), Verdict(Outcome.APPROVED, checks)
-    return state, Verdict(Outcome.REFUSED, checks)
+    return state, Verdict(REFUSED, checks)
 
 
 def set_limits(state: State, limits: Limits, authorised: bool) -> Transition:
@@ -120,7 +123,7 @@ def set_limits(state: State, limits: Limits, authorised: bool) -> Transition:
         ("alpha", NANO, limits.alpha_min, state.alpha, limits.alpha_max),
     )
     if not hold(checks):
-        return state, Verdict(Outcome.REFUSED, checks)
+        return state, Verdict(REFUSED, checks)
     policy = state.policy + 1
     adopted = _untried(state.mode, state.alpha, state.cycle, state.reverts, state.missed, policy)
     return adopted, Verdict(Outcome.ADOPTED, checks)
@@ -176,10 +179,10 @@ def _grant(
         *safety_checks(limits, target, reading),
     )
     if not hold(checks):
-        return state, Verdict(Outcome.REFUSED, checks)
+        return state, Verdict(REFUSED, checks)
     # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
     trial = State(TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode)
-    return trial, Verdict(Outcome.ACCEPTED, checks)
+    return trial, Verdict(ACCEPTED, checks)
 
 
 def _settle_safe(

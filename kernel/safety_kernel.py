@@ -7,16 +7,16 @@ last durable record says, or back at the rollback target which that record names
 import threading
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 from kernel import rules
 from kernel.limits import Limits
 from kernel.quantity import MalformedQuantityError, Nano, round_nearest, to_float
-from kernel.state import TRIAL, Comparison, Kind, Mode, Outcome, Reading, State, Verdict
+from kernel.state import HELD, REFUSED, TRIAL, Comparison, Kind, Mode, Outcome, Reading, State, Verdict
 
-_HELD = Outcome.HELD
 _GRANTS = frozenset({Outcome.STARTED, Outcome.ACCEPTED})
-_NOT_A_NUMBER = Verdict(Outcome.REFUSED, (("finite_alpha", 1, 1, 0, 1),))
+_NOT_A_NUMBER = Verdict(REFUSED, (("finite_alpha", 1, 1, 0, 1),))
 
 
 class LedgerUnavailableError(Exception):
@@ -187,7 +187,7 @@ class SafetyKernel:
                 target = round_nearest("alpha", proposal.alpha)
             except MalformedQuantityError as error:
                 refused = (self._state, _NOT_A_NUMBER)
-                return self._enact("propose", actor, str(error), refused, None, kind, reading)
+                return self._enact("propose", actor, f"{reason}: {error}", refused, None, kind, reading)
             transition = rules.propose(self._limits, self._state, target, kind, reading)
             return self._enact("propose", actor, reason, transition, target, kind, reading)
 
@@ -273,7 +273,7 @@ class SafetyKernel:
             raise self._closed
         before, (after, verdict) = self._state, transition
         entry = Entry(event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits)
-        if verdict.outcome is not _HELD or verdict.broken:
+        if verdict.outcome is not HELD or verdict.broken:
             self._record(entry)
         if reapply or after.alpha != before.alpha:
             try:
@@ -289,7 +289,9 @@ class SafetyKernel:
         try:
             self._ledger.append(entry)
         except Exception as error:
-            self._closed = LedgerUnavailableError(f"{entry.event} not recorded, kernel closed: {error}")
+            self._closed = LedgerUnavailableError(
+                f"{entry.event} not recorded, kernel closed: {_said(error)}"
+            )
             # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
             closed, _ = rules.recover(self._state)
             if closed.alpha != self._state.alpha:
@@ -305,7 +307,7 @@ class SafetyKernel:
             restored = False
         granted = entry.verdict.outcome in _GRANTS
         state, verdict = rules.actuator_failed(entry.before, granted, restored)
-        reason = f"engine did not take α: {error}"
+        reason = f"engine did not take α: {_said(error)}"
         failed = entry._replace(event="actuator_failed", reason=reason, after=state, verdict=verdict)
         self._record(failed)
         self._state = state
@@ -315,6 +317,14 @@ class SafetyKernel:
 def describe(verdict: Verdict) -> tuple[str, ...]:
     """Return one sentence per broken check, with the figure and the limits as decimals."""
     return tuple(
-        f"{name} is {figure / unit:.9g}, must lie in [{least / unit:.9g}, {most / unit:.9g}]"
+        f"{name} is {Decimal(figure) / unit:.9g}, "
+        f"must lie in [{Decimal(least) / unit:.9g}, {Decimal(most) / unit:.9g}]"
         for name, unit, least, figure, most in verdict.broken
     )
+
+
+def _said(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - a foreign exception may fail to describe itself
+        return type(error).__name__

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 FORK_RLIMIT = 2_000_000
 PATHS_MOST = 1_024
+FORKS_MOST = 128
 
 
 class ProofError(Exception):
@@ -224,6 +225,8 @@ class _Exploration:
 
     def decide(self, condition: z3.BoolRef) -> bool:
         depth = len(self._taken)
+        if depth == FORKS_MOST:
+            raise UnsupportedOperationError(f"more than {FORKS_MOST} forks on one path")
         side = self._script[depth] if depth < len(self._script) else self._choose(condition)
         taken = condition if side else z3.Not(condition)
         self._taken.append(side)
@@ -246,9 +249,7 @@ class _Exploration:
 _ACTIVE: contextvars.ContextVar[_Exploration | None] = contextvars.ContextVar("exploration", default=None)
 
 
-def explore(
-    function: Callable[[], T], hypotheses: Iterable[z3.BoolRef] = (), paths_most: int = PATHS_MOST
-) -> tuple[Path[T], ...]:
+def explore(function: Callable[[], T], hypotheses: Iterable[z3.BoolRef] = ()) -> tuple[Path[T], ...]:
     """Return every path of a function of no arguments that closes over symbolic values.
 
     Each path is run twice and must give the same conditions and the same value.
@@ -262,8 +263,8 @@ def explore(
     exploration = _Exploration(hypotheses)
     paths: list[Path[T]] = []
     while exploration.pending:
-        if len(paths) == paths_most:
-            raise UnsupportedOperationError(f"more than {paths_most} paths")
+        if len(paths) == PATHS_MOST:
+            raise UnsupportedOperationError(f"more than {PATHS_MOST} paths")
         paths.append(exploration.run(function))
     return tuple(paths)
 

@@ -22,28 +22,20 @@ PROVED_MODULES = ("limits", "quantity", "rules")
 BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "round_down", "round_up", "round_nearest", "to_float"})
 """Functions that meet floats: argued and tested, not run on symbols."""
 
+_TYPING = frozenset({"Any", "Final", "NamedTuple", "NewType"})
 _IMPORTS = {
-    "math": frozenset({""}),
-    "typing": frozenset({"Final", "NamedTuple", "NewType"}),
-    "kernel.limits": frozenset({"CYCLE_LAST", "LOOP_GAIN_FOLD", "Check", "Limits", "hold", "limits_checks"}),
-    "kernel.quantity": frozenset({"NANO", "NANO_SQUARED", "Nano"}),
-    "kernel.state": frozenset(
-        {
-            "EMERGENCY",
-            "FROZEN",
-            "READY",
-            "SCALES",
-            "TRIAL",
-            "Comparison",
-            "Kind",
-            "Mode",
-            "Outcome",
-            "PerScale",
-            "Reading",
-            "State",
-            "Verdict",
-        }
-    ),
+    "quantity": {"math": frozenset({""}), "sys": frozenset({""}), "typing": _TYPING},
+    "limits": {"typing": _TYPING, "kernel.quantity": frozenset({"NANO", "Nano"})},
+    "rules": {
+        "kernel.limits": frozenset({"CYCLE_LAST", "LOOP_GAIN_FOLD", "Check", "Limits", "hold", "limits_checks"}),
+        "kernel.quantity": frozenset({"NANO", "NANO_SQUARED", "Nano"}),
+        "kernel.state": frozenset(
+            {
+                "EMERGENCY", "FROZEN", "READY", "SCALES", "TRIAL", "Comparison", "Kind", "Mode", "Outcome",
+                "PerScale", "Reading", "State", "Verdict",
+            }
+        ),
+    },
 }
 _BUILTINS = frozenset({"abs", "int", "max", "min"})
 _NODES: tuple[type[ast.AST], ...] = (
@@ -171,7 +163,7 @@ def _imported(name: str, statement: ast.stmt) -> set[str]:
         for item in statement.names
     ]
     for module, item in pairs:
-        if item not in _IMPORTS.get(module, frozenset()):
+        if item not in _IMPORTS[name].get(module, frozenset()):
             _refuse(name, statement, f"import of {module} {item}".rstrip())
     if any(item.asname for item in statement.names):
         _refuse(name, statement, "a renamed import")
@@ -189,7 +181,7 @@ def _check_class(name: str, statement: ast.ClassDef) -> None:
 def _check_constant(name: str, statement: ast.stmt) -> None:
     for node in ast.walk(statement):
         if isinstance(node, ast.Call) and not (
-            isinstance(node.func, ast.Name) and node.func.id in {"tuple", "Nano", "NewType"}
+            isinstance(node.func, ast.Name) and node.func.id in {"int", "tuple", "Nano", "NewType"}
         ):
             _refuse(name, node, "this call outside a function")
         if isinstance(node, _MUTABLE):

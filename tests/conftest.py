@@ -14,12 +14,12 @@ from attunement.asking import BoundedOptimizer
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.engine_protocol import SCALES, ScaleGain
-from attunement.governance import KeyAuthority
+from attunement.governance import KeyAuthority, sign_order
 from attunement.journal import Journal
 from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
 from attunement.telemetry import CycleReport
-from kernel import Outcome, SafetyKernel
+from kernel import Order, Outcome, SafetyKernel
 from ledger import Kind as RecordKind
 from ledger import Ledger, Record, SigningKey, Verdict, read_records, verify
 from optimizers.protocol import HOLD
@@ -131,18 +131,28 @@ class Loop:
     ledger: Ledger
     path: Path
     key: SigningKey
+    operator: SigningKey
     reports: list[CycleReport]
+    broken: bool = False
 
     def outcomes(self) -> list[Outcome]:
         """Every decision that was reported, in order."""
         return [entry.verdict.outcome for report in self.reports for entry in report.entries]
+
+    def signed(self, action: str, *subject: int, key: SigningKey | None = None) -> Order:
+        """An order of the operator's at the ledger's present head."""
+        order = Order(action, subject, "ines", "test order", signature="")
+        return sign_order(key or self.operator, order, self.ledger.head().hash_hex)
 
     def decisions(self) -> list[tuple[str, str]]:
         """Event and verdict of every decision in the ledger, in order."""
         return [(str(body["event"]), str(body["verdict"])) for body in entry_bodies(self.path)]
 
     def close(self) -> None:
-        """Stop, and hold the ledger against its key."""
+        """Stop, and hold the ledger against its key; a loop that a test broke is only closed."""
+        if self.broken:
+            self.ledger.close()
+            return
         self.controller.stop()
         self.ledger.close()
         report = verify(self.path, self.key.verify_key)
@@ -233,7 +243,8 @@ def attune(
             deadline_s,
             (reports, *subscribers),
         )
-        loops.append(Loop(engine, optimizer, kernel, controller, ledger, path, signing_key, reports))
+        keys = (signing_key, operator_key)
+        loops.append(Loop(engine, optimizer, kernel, controller, ledger, path, *keys, reports))
         return loops[-1]
 
     yield build

@@ -1,5 +1,6 @@
 import math
 from fractions import Fraction
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_alpha_goes_to_the_engine_and_back_unchanged(nano: int) -> None:
     assert round_nearest("alpha", to_float(nano)) == nano
 
 
-@given(st.integers(min_value=-(10**40), max_value=10**40))
+@given(st.integers(min_value=-(10**308), max_value=10**308))
 def test_integers_are_exact(value: int) -> None:
     for rounder in ROUNDERS:
         assert rounder("x", value) == value * NANO
@@ -46,6 +47,8 @@ def test_integers_are_exact(value: int) -> None:
 @pytest.mark.parametrize(
     "value",
     [
+        10**309,
+        -(10**700),
         math.nan,
         math.inf,
         -math.inf,
@@ -65,6 +68,17 @@ def test_what_is_no_finite_number_is_malformed(rounder: object, value: object) -
     assert callable(rounder)
     with pytest.raises(MalformedQuantityError, match=r"entropy_rate is .*, must be a finite number"):
         rounder("entropy_rate", value)
+
+
+def test_the_type_is_asked_and_not_the_value() -> None:
+    class Disguised:
+        @property
+        def __class__(self) -> type:  # type: ignore[override]
+            raise AssertionError("must not be asked")
+
+    for value in (Disguised(), Mock(spec=float), Mock(spec=int)):
+        with pytest.raises(MalformedQuantityError, match="must be a finite number"):
+            round_nearest("alpha", value)
 
 
 def test_negative_zero_is_zero() -> None:

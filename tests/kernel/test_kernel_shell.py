@@ -256,3 +256,28 @@ def test_a_refusal_is_described_with_figure_and_limits(bench: Bench) -> None:
         "alpha_delta is 0.03, must lie in [-0.02, 0.02]",
         "loop_gain[L_mu] is 0.412, must lie in [0, 0.365912693]",
     )
+
+
+def test_figures_beyond_a_float_can_be_described(bench: Bench) -> None:
+    entry = bench.kernel.propose(step(1e308), reading(1, NANO))
+    assert describe(entry.verdict)[0] == "alpha is 1.00000000e+308, must lie in [0.8, 1.2]"
+
+
+def test_the_reason_of_a_malformed_proposal_is_kept(bench: Bench) -> None:
+    entry = bench.kernel.propose(
+        Proposal(None, Kind.STEP, "controller", "optimizer raised KeyError"), reading(1, NANO)
+    )
+    assert entry.reason == "optimizer raised KeyError: alpha is of type NoneType, must be a finite number"
+
+
+def test_an_engine_whose_exception_cannot_be_told_is_recorded_by_its_type(bench: Bench) -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    def refuses(alpha: float) -> bool:
+        raise SilentError
+
+    bench.engine.refuses = refuses
+    entry = bench.kernel.observe(reading(1, NANO, entropy_rate=LIMITS.entropy_max + 1), "controller", "")
+    assert (entry.reason, bench.kernel.mode) == ("engine did not take α: SilentError", Mode.EMERGENCY)

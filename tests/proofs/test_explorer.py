@@ -56,7 +56,7 @@ UNSUPPORTED: dict[str, Callable[[], object]] = {
     "float equality": lambda: X == 1.0,
     "none": lambda: X == None,  # noqa: E711 - the comparison is the subject
     "string": lambda: X + "1",
-    "fraction of a float": lambda: 0.5 > X,
+    "fraction of a float": lambda: X < 0.5,
     "copy": lambda: copy.copy(X),
     "deepcopy": lambda: copy.deepcopy(X),
     "call": lambda: X(),
@@ -104,12 +104,20 @@ def test_an_exploration_inside_an_exploration_is_refused() -> None:
 def test_endless_forking_is_refused() -> None:
     def count() -> int:
         k = 0
-        while X > k:
+        while k < X:
             k += 1
         return k
 
-    with pytest.raises(UnsupportedOperationError, match="more than 20 paths"):
-        explore(count, [z3.Int("x") >= 0], paths_most=20)
+    with pytest.raises(UnsupportedOperationError, match="more than 128 forks"):
+        explore(count)
+
+
+def test_too_many_paths_are_refused() -> None:
+    def bits() -> int:
+        return sum(k for k in range(11) if SymBool(z3.Bool(f"bit {k}")))
+
+    with pytest.raises(UnsupportedOperationError, match="more than 1024 paths"):
+        explore(bits)
 
 
 def test_every_path_is_found_and_infeasible_ones_are_not() -> None:

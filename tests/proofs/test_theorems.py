@@ -24,7 +24,7 @@ LIMITS = shipped_kernel().sources["limits"]
 BROKEN = {
     "a bound that is not asked": (
         "alpha_stays_in_bounds",
-        '("alpha", NANO, limits.alpha_min, target, limits.alpha_max),\n        ("alpha_delta"', '("alpha_delta"',
+        '        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),\n        ("alpha_d', '        ("alpha_d',
     ),
     "a bound one unit too wide": (
         "alpha_stays_in_bounds",
@@ -61,7 +61,8 @@ BROKEN = {
     ),
     "a loop gain that is not asked": (
         "granted_alpha_keeps_the_envelope",
-        "        *_envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max),\n", "",
+        "return order + drive + _envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max)",
+        "return order + drive",
     ),
     "a retreat that goes up": (
         "retreat_from_above_raises_no_product", "limits.alpha_safe - alpha))", "alpha - limits.alpha_safe))",
