@@ -47,24 +47,25 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
     """Return an entry as the ledger stores it."""
     comparison, reading = entry.comparison, entry.reading
     after = comparison.after if comparison is not None else reading.coherence if reading is not None else None
+    # In the order in which they are stored, here and below: sorting costs as much as writing.
     return {
-        "schema": SCHEMA,
-        "event": entry.event,
-        "verdict": entry.verdict.outcome.value,
-        "actor": printable(entry.actor),
-        "reason": printable(entry.reason),
-        "old_alpha": entry.before.alpha,
-        "new_alpha": entry.after.alpha,
-        "C_before": None if comparison is None else comparison.before,
         "C_after": after,
-        "broken": [[name, *map(int, figures)] for name, *figures in entry.verdict.broken],
-        "before": _state_body(entry.before),
+        "C_before": None if comparison is None else comparison.before,
+        "actor": printable(entry.actor),
         "after": _state_body(entry.after),
-        "target": entry.target,
-        "kind": None if entry.kind is None else _KIND_WORDS[entry.kind],
-        "reading": None if reading is None else _reading_body(reading),
+        "before": _state_body(entry.before),
+        "broken": [[name, *map(int, figures)] for name, *figures in entry.verdict.broken],
         "comparison": None if comparison is None else _fields(comparison),
+        "event": entry.event,
+        "kind": None if entry.kind is None else _KIND_WORDS[entry.kind],
         "limits": None if entry.limits is None else _fields(entry.limits),
+        "new_alpha": entry.after.alpha,
+        "old_alpha": entry.before.alpha,
+        "reading": None if reading is None else _reading_body(reading),
+        "reason": printable(entry.reason),
+        "schema": SCHEMA,
+        "target": entry.target,
+        "verdict": entry.verdict.outcome.value,
     }
 
 
@@ -133,15 +134,15 @@ def _fields(figures: Comparison | Limits) -> dict[str, JsonValue]:
 
 def _state_body(state: State) -> dict[str, JsonValue]:
     return {
-        "mode": _MODE_WORDS[state.mode],
         "alpha": state.alpha,
-        "good": state.good,
         "cycle": state.cycle,
-        "reverts": state.reverts,
-        "missed": state.missed,
-        "policy": state.policy,
+        "good": state.good,
         "kind": _KIND_WORDS[state.kind],
+        "missed": state.missed,
+        "mode": _MODE_WORDS[state.mode],
+        "policy": state.policy,
         "resume": _MODE_WORDS[state.resume],
+        "reverts": state.reverts,
     }
 
 
@@ -157,14 +158,18 @@ def _state(stored: JsonValue) -> State:
 
 def _reading_body(reading: Reading) -> dict[str, JsonValue]:
     return {
-        "cycle": reading.cycle,
         "alpha": reading.alpha,
         "coherence": reading.coherence,
+        "cycle": reading.cycle,
+        "drive": _by_scale(reading.drive),
         "entropy_rate": reading.entropy_rate,
         "h_internal": reading.h_internal,
-        "drive": {_MU: reading.drive[0], _PHI: reading.drive[1], _BIG_PHI: reading.drive[2]},
-        "loop_gain": {_MU: reading.loop_gain[0], _PHI: reading.loop_gain[1], _BIG_PHI: reading.loop_gain[2]},
+        "loop_gain": _by_scale(reading.loop_gain),
     }
+
+
+def _by_scale(figures: PerScale) -> dict[str, JsonValue]:
+    return {_BIG_PHI: figures[2], _MU: figures[0], _PHI: figures[1]}
 
 
 def _reading(stored: Any) -> Reading:

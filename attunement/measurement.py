@@ -132,13 +132,15 @@ class Sensors:
 
     def _measure(self) -> Measurement:
         engine = self._engine
+        # Read first: an engine that runs on meanwhile makes the figures newer than the number, never older.
+        cycle = self.newest_cycle()
         alpha, c_hat, gains = engine.cycle_alpha, self._meter.compute_C_hat(), engine.get_gains()
         if not 0.0 <= c_hat <= 1.0:
             raise MeasurementError(f"C_hat is {c_hat}, must lie in [0, 1]")
         drive = (gains[SCALES[0]].drive, gains[SCALES[1]].drive, gains[SCALES[2]].drive)
         loop_gain = (gains[SCALES[0]].loop_gain, gains[SCALES[1]].loop_gain, gains[SCALES[2]].loop_gain)
         return Measurement(
-            cycle=self.newest_cycle(),
+            cycle=cycle,
             alpha=alpha,
             c_hat=c_hat,
             objective=c_hat - self._rho * (alpha - 1.0) ** 2,

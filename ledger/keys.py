@@ -12,7 +12,8 @@ import stat
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from nacl.signing import SigningKey as NaclSigningKey
 
 from ledger import files
 from ledger.errors import KeyFileError
@@ -96,12 +97,14 @@ class SigningKey:
     def __init__(self, seed: bytes) -> None:
         if not len(seed) == _KEY_BYTES:
             raise KeyFileError(f"private key has {len(seed)} bytes, must have {_KEY_BYTES}")
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        self.verify_key: Final = VerifyKey(self._key.public_key().public_bytes_raw())
+        # libsodium signs, OpenSSL verifies: two implementations have to agree on every record, and the one
+        # that every append waits for is the faster.
+        self._key = NaclSigningKey(seed)
+        self.verify_key: Final = VerifyKey(self._key.verify_key.encode())
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64 bytes of the signature of `message`."""
-        return self._key.sign(message)
+        return self._key.sign(message).signature
 
     def __repr__(self) -> str:
         return f"SigningKey({self.verify_key.key_id})"

@@ -113,7 +113,7 @@ def breaking_call(kernel: Kernel, theorem: Theorem, goal: Goal, found: Discharge
     call = f"rules.{event}({', '.join(repr(arguments[part]) for part in SIGNATURES[event])})"
     if case.error is not None or theorem.claim is None:
         return call, case.error is not None
-    return call, bool(term_of(theorem.claim(case)).eq(term_of(False)))
+    return call, bool(term_of(theorem.claim(case).holds).eq(term_of(False)))
 
 
 def render_table(results: Results) -> Table:

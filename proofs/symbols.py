@@ -71,7 +71,14 @@ def within(least: int, figure: int, most: int) -> bool:
 def same(one: object, other: object) -> bool:
     """Equal in every part."""
     ones, others = leaves(one), leaves(other)
-    return len(ones) == len(others) and every(*(a == b for a, b in zip(ones, others, strict=True)))
+    return len(ones) == len(others) and every(*map(_same_leaf, ones, others))
+
+
+def _same_leaf(one: object, other: object) -> bool:
+    # A symbol is compared with numbers only; names are never symbols.
+    if isinstance(one, str) or isinstance(other, str):
+        return isinstance(one, str) and isinstance(other, str) and one == other
+    return cast(bool, one == other)
 
 
 def distance(one: int, other: int) -> int:

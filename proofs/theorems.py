@@ -10,8 +10,23 @@ from proofs.events import Case, Event, event_names, explore_event
 from proofs.explorer import ProofError, term_of
 from proofs.goals import Goal, labelled
 from proofs.source import Kernel
+from proofs.symbols import implies
 
-Claim = Callable[[Case], bool]
+
+@attrs.frozen
+class Conditional:
+    """A claim that speaks of some cases only: those where the premise holds."""
+
+    premise: bool
+    conclusion: bool
+
+    @property
+    def holds(self) -> bool:
+        """If premise then conclusion."""
+        return implies(self.premise, self.conclusion)
+
+
+Claim = Callable[[Case], Conditional]
 Prove = Callable[["Subject"], Iterable[Goal]]
 
 
@@ -86,7 +101,7 @@ def theorem(identifier: str) -> Callable[[Prove], Prove]:
 def _goal_on(subject: Subject, claim: Claim, name: str) -> Goal:
     event = subject.event(name)
     whole = [case for case in event.cases if case.error is None]
-    broken = [z3.And(case.guard, z3.Not(term_of(claim(case)))) for case in whole]
+    broken = [z3.And(case.guard, z3.Not(term_of(claim(case).holds))) for case in whole]
     return Goal(claim.__name__, name, labelled(event.hypotheses), z3.Or(*broken), len(whole))
 
 

@@ -1,5 +1,6 @@
 """A scripted engine and optimizer, and the loop of real parts around them."""
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import nan, sqrt
@@ -21,7 +22,7 @@ from attunement.policy import kernel_limits
 from attunement.telemetry import CycleReport
 from kernel import Order, Outcome, SafetyKernel
 from ledger import Kind as RecordKind
-from ledger import Ledger, Record, SigningKey, Verdict, read_records, verify
+from ledger import Ledger, Record, SigningKey, Verdict, generate, read_records, verify
 from optimizers.protocol import HOLD
 from optimizers.protocol import Outcome as Told
 
@@ -250,6 +251,56 @@ def attune(
     yield build
     for loop in loops:
         loop.close()
+
+
+@attrs.frozen
+class Site:
+    """A folder with the keys of a ledger and of an operator, and a configuration that uses them."""
+
+    folder: Path
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "var" / "ledger.log"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "ledger.key"
+
+    @property
+    def operator(self) -> Path:
+        return self.folder / "operator.key"
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The flags of a run at which the operator is present."""
+        return ("--operator-key", str(self.operator), "--actor", "ines", "--reason", "storm is over")
+
+    def config(self, **changes: Any) -> str:
+        """Write a configuration, and return its path; a section that is given replaces single keys only."""
+        document: dict[str, Any] = {
+            "settle_delay": 0,
+            "cycles": 30,
+            "source": {"nodes": 16},
+            "metrics": {"enabled": False},
+            "logging": {"audit_ledger_path": str(self.ledger), "key_path": str(self.key)},
+            "governance": {"operator_key_path": f"{self.operator}.pub"},
+        }
+        for name, change in changes.items():
+            is_section = isinstance(document.get(name), dict) and isinstance(change, dict)
+            document[name] = {**document[name], **change} if is_section else change
+        path = self.folder / "attunement.yaml"
+        # Every JSON text is a YAML text.
+        path.write_text(json.dumps({"attunement": document}), encoding="utf-8")
+        return str(path)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    made = Site(tmp_path)
+    for private in (made.key, made.operator):
+        generate(private, f"{private}.pub")
+    return made
 
 
 @pytest.fixture

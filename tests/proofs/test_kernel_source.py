@@ -15,7 +15,7 @@ IMPURE = {
     "chance": ("from kernel.quantity", "from random import random\nfrom kernel.quantity"),
     "a renamed import": ("from kernel.quantity import NANO,", "from kernel.quantity import NANO as NANO,"),
     "a name that is not imported": ("missed = state.missed + 1", "missed = state.missed + NANOS"),
-    "a call of a method": ("checks = safety_checks(limits, state.alpha, reading)\n    mode", "limits._asdict()\n    mode"),
+    "a call of a method": ("policy = state.policy + 1", "policy = state.count(1)"),
     "a private attribute": ("policy = state.policy + 1", "policy = state._fields"),
     "open": ("policy = state.policy + 1", 'policy = open("/dev/urandom")'),
     "isinstance": ("policy = state.policy + 1", "policy = isinstance(state, State)"),
@@ -26,9 +26,9 @@ IMPURE = {
     "a loop": ("policy = state.policy + 1", "while state.policy:\n        pass"),
     "a comprehension": ("policy = state.policy + 1", "policy = [p for p in state]"),
     "a lambda": ("policy = state.policy + 1", "policy = (lambda: 1)()"),
-    "a handler": ("policy = state.policy + 1", "try:\n        policy = 1\n    except ValueError:\n        policy = 2"),
+    "a handler": ("policy = state.policy + 1", "try:\n        policy = 1\n    finally:\n        policy = 2"),
     "a global": ("policy = state.policy + 1", "global _DRIVE\n    policy = 1"),
-    "a loop over a call": ("policy = state.policy + 1", "for policy in limits_checks(limits):\n        state = policy"),
+    "a loop over a call": ("policy = state.policy + 1", "for p in limits_checks(limits):\n        x = 1"),
     "an assignment to an attribute": ("policy = state.policy + 1", "state.policy = 1"),
     "shadowing": ("policy = state.policy + 1", "hold = state.policy"),
     "a call of an argument": ("policy = state.policy + 1", "policy = state(1)"),
@@ -37,7 +37,7 @@ IMPURE = {
     "a mutable global": ("_DRIVE = ", "_SEEN = []\n_DRIVE = "),
     "a call at import": ("_DRIVE = ", "_SEEN = hold(())\n_DRIVE = "),
     "a statement at import": ("_DRIVE = ", "if SCALES:\n    _SEEN = 1\n_DRIVE = "),
-    "a method": ("_DRIVE = ", "class Seen:\n    def __bool__(self) -> bool:\n        return True\n\n\n_DRIVE = "),
+    "a method": ("_DRIVE = ", "class Seen:\n    def seen(self) -> bool:\n        return 1\n\n\n_DRIVE = "),
 }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_a_kernel_outside_the_language_is_refused(what: str) -> None:
 
 def test_the_boundary_may_meet_floats_and_the_integer_part_may_not() -> None:
     check_purity("quantity", QUANTITY)
-    with pytest.raises(ImpureKernelError, match="constant 0.5"):
+    with pytest.raises(ImpureKernelError, match=r"constant 0\.5"):
         check_purity("quantity", QUANTITY.replace("return numerator * NANO // denominator", "return 0.5"))
 
 

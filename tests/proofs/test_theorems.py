@@ -24,7 +24,7 @@ LIMITS = shipped_kernel().sources["limits"]
 BROKEN = {
     "a bound that is not asked": (
         "alpha_stays_in_bounds",
-        '        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),\n        ("alpha_d', '        ("alpha_d',
+        '        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),\n', "",
     ),
     "a bound one unit too wide": (
         "alpha_stays_in_bounds",
@@ -48,7 +48,8 @@ BROKEN = {
         "state.resume, state.good, reading, 0), Verdict(Outcome.COMMITTED",
     ),
     "a trial that leaves its way back": (
-        "invariant_is_inductive", "TRIAL, target, state.alpha, reading.cycle", "TRIAL, target, limits.alpha_safe, reading.cycle",
+        "invariant_is_inductive",
+        "TRIAL, target, state.alpha, reading.cycle", "TRIAL, target, limits.alpha_safe, reading.cycle",
     ),
     "a conjunct of the safety checks dropped": (
         "no_commit_without_safe_measurement",
@@ -61,8 +62,7 @@ BROKEN = {
     ),
     "a loop gain that is not asked": (
         "granted_alpha_keeps_the_envelope",
-        "return order + drive + _envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max)",
-        "return order + drive",
+        "reading.loop_gain, limits.loop_gain_max", "reading.loop_gain, CYCLE_LAST",
     ),
     "a retreat that goes up": (
         "retreat_from_above_raises_no_product", "limits.alpha_safe - alpha))", "alpha - limits.alpha_safe))",
@@ -79,10 +79,11 @@ BROKEN = {
     ),
     "an approval that anyone may give": (
         "only_an_authorised_approval_unlatches",
-        "_mode(state, FROZEN, EMERGENCY),\n        _authority(authorised),", "_mode(state, FROZEN, EMERGENCY),",
+        "FROZEN, EMERGENCY),\n        _authority(authorised),", "FROZEN, EMERGENCY),",
     ),
     "a rule that raises": (
-        "every_input_takes_exactly_one_path", "missed = state.missed + 1", "missed = state.missed + 1 // (state.missed - 7)",
+        "every_input_takes_exactly_one_path",
+        "missed = state.missed + 1", "missed = state.missed + 1 // (state.missed - 7)",
     ),
 }  # fmt: skip
 
