@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test lint format lock bench bench-fold clean
+.PHONY: run test test-unit lint format prove bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -12,6 +12,9 @@ run: .venv/run.stamp
 
 test: .venv/dev.stamp
 	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=95
+
+test-unit: .venv/dev.stamp
+	$(BIN)/python -m pytest -n 2 tests/kernel tests/cal tests/optimizers tests/ledger
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .

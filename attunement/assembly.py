@@ -13,7 +13,7 @@ from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.governance import KeyAuthority, sign_order
 from attunement.journal import Journal, resume_point
-from attunement.measurement import Sensors
+from attunement.measurement import Sensors, require_capabilities
 from attunement.policy import kernel_limits
 from attunement.telemetry import Subscriber
 from kernel import Entry, Limits, Order, Outcome, SafetyKernel
@@ -51,6 +51,7 @@ class Attunement:
         subscribers: Told every report.
 
     Raises:
+        ConfigError: the configuration's policy is not well formed.
         LedgerError: the ledger cannot be opened, or is not what was written.
         LedgerUnavailableError: the first decision could not be recorded.
         JournalError: the ledger holds something else than decisions.
@@ -69,12 +70,14 @@ class Attunement:
         signatory: Signatory | None = None,
         subscribers: Sequence[Subscriber] = (),
     ) -> None:
-        optimizer = build_optimizer(config)
+        # All that can be found wrong without it comes before the ledger is made and α is applied.
+        limits, optimizer = kernel_limits(config), build_optimizer(config)
+        require_capabilities(engine)
         objective, tolerance = config.objective, config.safety.tolerance
         self._signatory = signatory
         self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), key)
         try:
-            self.kernel = self._kernel(config, engine, KeyAuthority(operator, self._head))
+            self.kernel = self._kernel(config, limits, engine, KeyAuthority(operator, self._head))
             self.controller = LambdaAttunementController(
                 engine,
                 Sensors(engine, objective.coherence_window, objective.rho, self.kernel.state.cycle),
@@ -113,9 +116,8 @@ class Attunement:
     ) -> None:
         self.close()
 
-    def _kernel(self, config: Config, engine: Any, authority: KeyAuthority) -> SafetyKernel:
-        limits, deadline_s = kernel_limits(config), config.safety.trial_deadline
-        journal = Journal(self.ledger)
+    def _kernel(self, config: Config, limits: Limits, engine: Any, authority: KeyAuthority) -> SafetyKernel:
+        journal, deadline_s = Journal(self.ledger), config.safety.trial_deadline
         resume = resume_point(self.ledger.records())
         if resume is None:
             return SafetyKernel.start(

@@ -84,10 +84,7 @@ class Sensors:
     """
 
     def __init__(self, engine: AttunableEngine, coherence_window: int, rho: float, first_cycle: int) -> None:
-        lacking = [name for name in _NEEDED if name not in capabilities(engine)]
-        if lacking:
-            unmade = "; ".join(f"no {name}, so nothing can check {_NEEDED[name]}" for name in lacking)
-            raise EngineCapabilityError(f"{type(engine).__name__} cannot be attuned: {unmade}")
+        require_capabilities(engine)
         self._engine: Any = engine
         self._meter = CoherenceDensityMeter(engine, coherence_window)
         self._rho = rho
@@ -149,6 +146,19 @@ class Sensors:
             drive=drive,
             loop_gain=loop_gain,
         )
+
+
+def require_capabilities(engine: AttunableEngine) -> None:
+    """Refuse an engine on which a check of the kernel could not be made; nothing of it is called.
+
+    Raises:
+        EngineCapabilityError: naming what it lacks, and the checks.
+    """
+    offered = capabilities(engine)
+    lacking = [name for name in _NEEDED if name not in offered]
+    if lacking:
+        unmade = "; ".join(f"no {name}, so nothing can check {_NEEDED[name]}" for name in lacking)
+        raise EngineCapabilityError(f"{type(engine).__name__} cannot be attuned: {unmade}")
 
 
 def _whole(number: Any) -> int:

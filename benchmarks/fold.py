@@ -108,10 +108,9 @@ def configured(optimizer: str, seed: int) -> Config:
     )
 
 
-def attuned(optimizer: str, seed: int, cycles: int) -> Run:
-    """Run one optimizer under the kernel."""
-    config, run = configured(optimizer, seed), Run(optimizer, seed)
-    engine = build_engine(config)
+def attuned(config: Config, cycles: int) -> Run:
+    """Run the configured optimizer under the kernel, with a ledger in a scratch folder."""
+    run, engine = Run(config.optimizer.name, config.optimizer.seed), build_engine(config)
     watch = Watch(engine, run)
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "ledger.log")
@@ -160,7 +159,7 @@ def example(seed: int, cycles: int) -> Run:
 def one(task: tuple[str, int, int]) -> Run:
     """Run one task of the campaign."""
     optimizer, seed, cycles = task
-    return example(seed, cycles) if optimizer == EXAMPLE else attuned(optimizer, seed, cycles)
+    return example(seed, cycles) if optimizer == EXAMPLE else attuned(configured(optimizer, seed), cycles)
 
 
 def table(runs: Iterable[Run]) -> Table:

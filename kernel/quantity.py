@@ -47,7 +47,7 @@ def exact_ratio(name: str, value: Any) -> tuple[int, int]:
     kind = type(value)
     if issubclass(kind, float) and math.isfinite(value):
         return float.as_integer_ratio(value)
-    if issubclass(kind, int) and kind is not bool and -_INT_LAST <= value <= _INT_LAST:
+    if issubclass(kind, int) and kind is not bool and -_INT_LAST <= int.__pos__(value) <= _INT_LAST:
         return int.as_integer_ratio(value)
     found = float.__repr__(value) if issubclass(kind, float) else f"of type {kind.__name__}"
     raise MalformedQuantityError(f"{name} is {found}, must be a finite number")

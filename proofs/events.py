@@ -136,7 +136,7 @@ def explore_event(kernel: Kernel, name: str) -> Event:
     hypotheses = invariant(kernel, limits, state) if "state" in parts else ()
     cases: list[Case] = []
     for arguments in _finite_choices(parts):
-        shape = _shape(arguments)
+        shape = shape_of(arguments)
         rule = functools.partial(getattr(kernel.rules, name), *(arguments[part] for part in parts))
         assumed = [term_of(clause.holds) for clause in hypotheses]
         for path in explore(rule, (*assumed, *shape)):
@@ -221,9 +221,10 @@ def _states() -> tuple[State, ...]:
     )
 
 
-def _shape(arguments: Mapping[str, Any]) -> list[z3.BoolRef]:
+def shape_of(arguments: Mapping[str, Any]) -> tuple[z3.BoolRef, ...]:
+    """Return that the finite parts have the values they have in these arguments."""
     fixed = [(part, arguments[part]) for part in arguments if part in _FLAGS or part == "kind"]
     if "state" in arguments:
         state = arguments["state"]
         fixed += [("state.mode", state.mode), ("state.kind", state.kind), ("state.resume", state.resume)]
-    return [z3.Int(symbol) == int(value) for symbol, value in fixed]
+    return tuple(z3.Int(symbol) == int(value) for symbol, value in fixed)

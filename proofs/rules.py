@@ -15,7 +15,7 @@ from kernel.limits import Limits
 from kernel.quantity import NANO
 from kernel.state import Comparison, Mode, Outcome, Reading, State
 from proofs import specification
-from proofs.events import JUDGEMENTS, SIGNATURES, SYMBOLS, Case, Event
+from proofs.events import JUDGEMENTS, SIGNATURES, SYMBOLS, Case, Event, shape_of
 from proofs.explorer import SymInt, explore, map_leaves, term_of
 from proofs.goals import Goal, labelled
 from proofs.invariants import invariant
@@ -272,7 +272,7 @@ def every_input_takes_exactly_one_path(subject: Subject) -> Iterable[Goal]:
         guards = [case.guard for case in event.cases]
         refutations = {
             "cover": z3.Not(z3.Or(*guards)),
-            "disjoint": z3.Or(*(z3.And(one, other) for one, other in itertools.combinations(guards, 2))),
+            "disjoint": z3.Or(*_overlaps(event)),
             "total": z3.Or(*(case.guard for case in event.cases if case.error is not None)),
         }
         for part, refutation in refutations.items():
@@ -387,3 +387,12 @@ def _twins(theorem_name: str, event: Event, varied: Sequence[str], judge: Callab
 def _finite(case: Case) -> tuple[object, ...]:
     # Runs from states of different shape cannot be twins.
     return (case.state.mode, case.state.kind, case.state.resume)
+
+
+def _overlaps(event: Event) -> Iterable[z3.BoolRef]:
+    """Two shapes at once, or two paths of one shape at once."""
+    shapes: dict[z3.BoolRef, list[z3.BoolRef]] = {}
+    for case in event.cases:
+        shapes.setdefault(z3.And(*shape_of(case.arguments)), []).append(case.guard)
+    for several in (list(shapes), *shapes.values()):
+        yield from (z3.And(one, other) for one, other in itertools.combinations(several, 2))

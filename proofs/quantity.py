@@ -1,0 +1,114 @@
+"""Theorems about `kernel/quantity.py`: rounding goes against the proposer, and by less than one unit.
+
+Proved for the integer part: every numerator, every denominator > 0. That `float.as_integer_ratio` gives a
+finite double's exact value, with a denominator > 0, is CPython's contract: argued in the report, tested, not
+proved here.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+
+import z3
+
+from kernel.quantity import NANO
+from proofs.explorer import ProofError, explore, term_of
+from proofs.goals import Goal
+from proofs.symbols import iff, implies, negation, symbolic_int
+from proofs.theorems import Subject, theorem
+
+NUMERATOR, DENOMINATOR, DIVISOR = (symbolic_int(name) for name in ("numerator", "denominator", "divisor"))
+IMAGE, LIMIT = symbolic_int("image"), symbolic_int("limit")
+IMAGE_TIMES, LIMIT_TIMES = symbolic_int("image_times_denominator"), symbolic_int("limit_times_denominator")
+VALUE = NUMERATOR * NANO
+"""The figure in nano units, times the denominator."""
+
+DOUBLED = 2 * DENOMINATOR
+
+
+@theorem("T10")
+def rounding_up_hides_no_excess(subject: Subject) -> Iterable[Goal]:
+    """ceil_ratio: the image is the least integer of nano units not below numerator/denominator, for every
+    numerator and every denominator > 0; so a real figure above a limit has an image above it, and one that
+    keeps the limit has an image that keeps it."""
+    name = "rounding_up_hides_no_excess"
+    yield _goal_on_code(subject, name, "ceil_ratio", _least_above)
+    image = (IMAGE_TIMES - DENOMINATOR < VALUE) & (VALUE <= IMAGE_TIMES)
+    yield _lemma(name, "faithful", iff(VALUE > LIMIT_TIMES, IMAGE > LIMIT), image, *_ordered())
+
+
+@theorem("T10")
+def rounding_down_hides_no_shortfall(subject: Subject) -> Iterable[Goal]:
+    """floor_ratio: the image is the greatest integer of nano units not above numerator/denominator, for every
+    numerator and every denominator > 0; so a real figure below a limit has an image below it, and one that
+    keeps the limit has an image that keeps it."""
+    name = "rounding_down_hides_no_shortfall"
+    yield _goal_on_code(subject, name, "floor_ratio", _greatest_below)
+    image = (IMAGE_TIMES <= VALUE) & (VALUE < IMAGE_TIMES + DENOMINATOR)
+    yield _lemma(name, "faithful", iff(VALUE < LIMIT_TIMES, IMAGE < LIMIT), image, *_ordered())
+
+
+@theorem("T10")
+def rounding_to_nearest_is_within_half_a_unit(subject: Subject) -> Iterable[Goal]:
+    """nearest_ratio: the image differs from numerator/denominator by at most half a unit, and a tie goes up,
+    for every numerator and every denominator > 0; a whole number of units is its own image."""
+    name = "rounding_to_nearest_is_within_half_a_unit"
+    yield _goal_on_code(subject, name, "nearest_ratio", _nearest_quotient, DIVISOR == DOUBLED)
+    sought = 2 * VALUE + DENOMINATOR
+    image = (2 * IMAGE_TIMES <= sought) & (sought < 2 * IMAGE_TIMES + DOUBLED)
+    twice = 2 * (IMAGE_TIMES - VALUE)
+    half = (-DENOMINATOR < twice) & (twice <= DENOMINATOR)
+    yield _lemma(name, "half_a_unit", half, image)
+    yield _lemma(name, "whole_units", implies(VALUE == LIMIT_TIMES, IMAGE == LIMIT), half, *_ordered())
+
+
+@theorem("T10")
+def products_keep_order(subject: Subject) -> Iterable[Goal]:
+    """For a denominator > 0: one < other gives one·denominator + denominator <= other·denominator; the only
+    fact about products that the lemmas on rounding use, in which image·denominator and limit·denominator have
+    names of their own."""
+    claim = implies(IMAGE < LIMIT, IMAGE * DENOMINATOR + DENOMINATOR <= LIMIT * DENOMINATOR)
+    yield _lemma("products_keep_order", "monotone", claim)
+
+
+def _ordered() -> tuple[bool, ...]:
+    return (
+        implies(IMAGE < LIMIT, IMAGE_TIMES + DENOMINATOR <= LIMIT_TIMES),
+        implies(LIMIT < IMAGE, LIMIT_TIMES + DENOMINATOR <= IMAGE_TIMES),
+        implies(IMAGE == LIMIT, IMAGE_TIMES == LIMIT_TIMES),
+    )
+
+
+def _least_above(image: int) -> bool:
+    return ((image - 1) * DENOMINATOR < VALUE) & (VALUE <= image * DENOMINATOR)
+
+
+def _greatest_below(image: int) -> bool:
+    return (image * DENOMINATOR <= VALUE) & (VALUE < (image + 1) * DENOMINATOR)
+
+
+def _nearest_quotient(image: int) -> bool:
+    sought = 2 * VALUE + DENOMINATOR
+    return (image * DIVISOR <= sought) & (sought < (image + 1) * DIVISOR)
+
+
+POSITIVE = ("denominator is positive", term_of(DENOMINATOR > 0))
+
+
+def _goal_on_code(
+    subject: Subject, theorem_name: str, function: str, claim: Callable[[int], bool], *given: bool
+) -> Goal:
+    """The shipped function's result satisfies the claim; a divisor that is given a name is called by it."""
+    rule = functools.partial(getattr(subject.kernel.quantity, function), NUMERATOR, DENOMINATOR)
+    paths = explore(rule, [POSITIVE[1]])
+    if any(path.error is not None for path in paths):
+        raise ProofError(f"{function} raises for a positive denominator")
+    wrong = z3.Or(*(z3.And(*path.conditions, z3.Not(term_of(claim(path.value)))) for path in paths))
+    if given:
+        wrong = z3.substitute(wrong, (term_of(DOUBLED), term_of(DIVISOR)))
+    hypotheses = [(f"given {k}", term_of(fact)) for k, fact in enumerate(given, 1)]
+    return Goal(theorem_name, function, (POSITIVE, *hypotheses), wrong, len(paths))
+
+
+def _lemma(theorem_name: str, name: str, claim: bool, *known: bool) -> Goal:
+    hypotheses = [(f"known {k}", term_of(fact)) for k, fact in enumerate(known, 1)]
+    return Goal(theorem_name, name, (POSITIVE, *hypotheses), term_of(negation(claim)), 0)
