@@ -79,21 +79,24 @@ class LambdaAttunementController:
         self._pending: tuple[Verdict, tuple[str, ...]] = (Verdict.NONE, ())
         # Decisions taken outside a cycle, by any thread; told with the next report.
         self._aside: deque[Entry] = deque()
-        self._attached = False
         self._failure: Exception | None = None
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Follow the engine's cycles, and revert trials that nobody settles within their deadline."""
-        self._stopping.clear()
+        """Follow the engine's cycles, and revert trials that nobody settles within their deadline.
+
+        Raises:
+            RuntimeError: it was started before; stopping closes the optimizer, so there is no second start.
+        """
+        if self._threads or self._stopping.is_set():
+            raise RuntimeError("the controller was started before, it starts once")
         self._spawn(self._expire_trials, "trial-deadline")
         on_cycle_end = getattr(self._engine, "on_cycle_end", None)
         if on_cycle_end is None:
             self._spawn(self._poll, "attunement")
-        elif not self._attached:
+        else:
             on_cycle_end(self.on_cycle_end)
-            self._attached = True
 
     def stop(self) -> None:
         """Revert an open trial and follow no more; the kernel's latches stay.

@@ -1,8 +1,8 @@
 """How long a decision takes, beside what it cannot be faster than.
 
 Rows: a proposal without a ledger; the same with a signed record and no fsync, beside the signature alone;
-the same made durable, beside a bare append and fdatasync of as many bytes; the controller's own work in a cycle
-at 1,000 nodes × 8 dims, beside the engine's cycle. Medians and 95th percentiles.
+the same made durable, beside a bare append and fdatasync of as many bytes; the controller's own work in a
+cycle at 1,000 nodes × 8 dims, beside the engine's cycle. Medians and 95th percentiles.
 
     python benchmarks/latency.py
 """

@@ -184,7 +184,8 @@ def solve(slope: float, curvature: float, low: float, high: float, rate: float) 
         constraints=[within_rate],
         options={"maxiter": ITERATIONS},
     )
-    return _checked(float(answer.x[0]), low / rate, high / rate, loss(answer.x), rate)
+    sound = _is_sound(float(answer.x[0]), low / rate, high / rate, loss(answer.x))
+    return clip(clip(rate * float(answer.x[0]), low, high), -rate, rate) if sound else None
 
 
 def _closed_form(slope: float, curvature: float, low: float, high: float) -> float:
@@ -193,6 +194,5 @@ def _closed_form(slope: float, curvature: float, low: float, high: float) -> flo
     return clip(clip(peak, -1.0, 1.0), low, high)
 
 
-def _checked(u: float, low: float, high: float, loss: float, rate: float) -> float | None:
-    sound = low - TOLERANCE <= u <= high + TOLERANCE and abs(u) <= 1.0 + TOLERANCE and loss <= TOLERANCE
-    return rate * clip(clip(u, low, high), -1.0, 1.0) if sound else None
+def _is_sound(u: float, low: float, high: float, loss: float) -> bool:
+    return low - TOLERANCE <= u <= high + TOLERANCE and abs(u) <= 1.0 + TOLERANCE and loss <= TOLERANCE

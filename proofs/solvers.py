@@ -38,8 +38,7 @@ class Discharge:
 
 def discharge_z3(text: str, seed: int = 0, rlimit: int = RLIMIT) -> Discharge:
     """Discharge an SMT-LIB text by Z3 in a context of its own."""
-    context = z3.Context()
-    solver = z3.SimpleSolver(ctx=context)
+    solver = z3.SimpleSolver(ctx=z3.Context())
     solver.set("random_seed", seed)
     solver.set("rlimit", rlimit)
     solver.from_string(text)

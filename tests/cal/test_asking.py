@@ -200,7 +200,11 @@ def test_an_optimizer_that_is_not_asked_is_told(wishes):
     bounded.close()
 
 
-@pytest.mark.parametrize("mode", [None, 7, "wild", b"pid", np.array(["pid", "idle"]), Undecided()], ids=repr)
+@pytest.mark.parametrize(
+    "mode",
+    [None, 7, "wild", b"pid", np.array(["pid", "idle"]), Undecided()],
+    ids=lambda mode: type(mode).__name__,
+)
 def test_a_mode_that_is_not_known_is_idle(wishes, mode):
     bounded = BoundedOptimizer(wishes(Suggestion(1.01), mode=mode), 5.0)
     answer = bounded.exchange(TOLD, ask=True)

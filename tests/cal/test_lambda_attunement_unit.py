@@ -184,6 +184,16 @@ def test_a_stopped_controller_follows_no_more(attune, scripted_engine, wishes):
     assert loop.decisions() == [("start", "started")]
 
 
+def test_a_controller_starts_once(attune, scripted_engine, wishes):
+    loop = started(attune, scripted_engine(), wishes(), 1)
+    with pytest.raises(RuntimeError, match="it starts once"):
+        loop.controller.start()
+    loop.controller.stop()
+    with pytest.raises(RuntimeError, match="it starts once"):
+        loop.controller.start()
+    assert len(loop.engine.callbacks) == 1
+
+
 def test_an_abandoned_trial_is_taken_back_and_told_with_the_next_report(
     attune, scripted_engine, wishes, until
 ):
