@@ -1,0 +1,64 @@
+"""The example in CONTRIBUTING.md is an optimizer that works."""
+
+import re
+from pathlib import Path
+from threading import Event
+
+import attrs
+
+from attunement.acceptance import AcceptanceTest
+from attunement.asking import BoundedOptimizer
+from attunement.build import build_engine
+from attunement.config_schema import Config
+from attunement.controller import LambdaAttunementController
+from attunement.governance import KeyAuthority
+from attunement.journal import Journal
+from attunement.measurement import Sensors
+from attunement.policy import kernel_limits
+from attunement.running import run_cycles
+from kernel import SafetyKernel
+from ledger import Ledger, SigningKey, Verdict, verify
+from optimizers.protocol import Space
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def example() -> type:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (source,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {"__name__": "example"}
+    exec(compile(source, "CONTRIBUTING.md", "exec"), names)
+    found = names["HalfStep"]
+    assert isinstance(found, type)
+    return found
+
+
+def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_path: Path) -> None:
+    config = attrs.evolve(Config(), settle_delay=0.0)
+    engine, limits, key = build_engine(config), kernel_limits(config), SigningKey(bytes(32))
+    optimizer = example()(Space(config.alpha_min, config.alpha_max, config.delta_alpha_max))
+    with Ledger.open(tmp_path / "ledger.log", key, sync=lambda _: None) as ledger:
+        kernel = SafetyKernel.start(
+            limits,
+            1.0,
+            Journal(ledger),
+            engine,
+            KeyAuthority(None, lambda: ""),
+            actor="test",
+            reason="test",
+        )
+        controller = LambdaAttunementController(
+            engine,
+            Sensors(engine, coherence_window=1, rho=0.0, first_cycle=0),
+            kernel,
+            BoundedOptimizer(optimizer, timeout_s=5.0),
+            AcceptanceTest(None, limits.tolerance_max),
+            settle_delay_s=0.0,
+            trial_deadline_s=60.0,
+        )
+        controller.start()
+        run_cycles(engine, 120, 0.0, Event(), lambda: None)
+        controller.stop()
+    assert 1.05 < kernel.alpha <= 1.1
+    assert not engine.in_runaway()
+    assert verify(tmp_path / "ledger.log", key.verify_key).verdict is Verdict.VERIFIED
