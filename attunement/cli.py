@@ -27,6 +27,7 @@ from attunement.calibrate import CalibrationError, calibrate
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
+from attunement.engine import EngineInputError
 from attunement.journal import JournalError
 from attunement.ledger_view import (
     RECORD_COLUMNS,
@@ -53,7 +54,15 @@ EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 
 _USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
 _REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError)
-_FAILED = (LedgerError, LedgerUnavailableError, SourceError, ActuatorError, MeasurementError, OSError)
+_FAILED = (
+    EngineInputError,
+    LedgerError,
+    LedgerUnavailableError,
+    SourceError,
+    ActuatorError,
+    MeasurementError,
+    OSError,
+)
 
 
 def main() -> None:

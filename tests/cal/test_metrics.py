@@ -130,8 +130,13 @@ def test_each_kind_of_ending_is_counted_once(attune, scripted_engine, wishes):
 
 def test_a_trial_that_was_never_measured_counts_as_reverted(attune, scripted_engine, wishes, until):
     loop, metrics = attuned(attune, scripted_engine(), wishes(Suggestion(1.01)), 1, deadline_s=0.02)
+
+    def missed():
+        loop.engine.run(1)
+        return exposed(metrics)["uhes_missed_cycles_total",] > 0
+
     until(lambda: loop.kernel.mode is Mode.READY)
-    loop.engine.run(1)
+    until(missed)
     samples = exposed(metrics)
     assert samples["uhes_alpha_revert_total",] == 1.0
     assert samples["uhes_missed_cycles_total",] == 1.0

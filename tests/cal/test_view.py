@@ -139,7 +139,7 @@ def test_the_live_screen_shows_a_missed_cycle_and_an_emergency(reports):
 def test_the_sparkline_of_a_narrow_terminal_shows_the_newest(attune, scripted_engine, wishes):
     way = [Suggestion(round(1.0 + step / 100, 9)) for step in range(1, 21)]
     engine = scripted_engine(coherence=lambda alpha: alpha / 2)
-    reports = some_reports(attune, engine, wishes(*way), 80)
+    reports = some_reports(attune, engine, wishes(*way), 40)
     console = terminal(60)
     view = LiveView(console, LIMITS, None)
     for report in reports:

@@ -1,0 +1,5 @@
+"""`python -m attunement` is `lambda-attunement`."""
+
+from attunement.cli import main
+
+main()
