@@ -9,6 +9,7 @@ import attrs
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
+from attunement.certified import UnverifiedKernelError, doubts
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.governance import KeyAuthority, sign_order
@@ -49,8 +50,10 @@ class Attunement:
         operator: Public key whose orders count, None when nobody may order.
         signatory: Operator who gives orders in this run, None when there is none.
         subscribers: Told every report.
+        allow_unverified: Run a kernel that is not the one the certificate speaks of, and record that.
 
     Raises:
+        UnverifiedKernelError: the kernel is another than the proved one, and that is not allowed.
         ConfigError: the configuration's policy is not well formed.
         LedgerError: the ledger cannot be opened, or is not what was written.
         LedgerUnavailableError: the first decision could not be recorded.
@@ -69,7 +72,14 @@ class Attunement:
         operator: VerifyKey | None = None,
         signatory: Signatory | None = None,
         subscribers: Sequence[Subscriber] = (),
+        allow_unverified: bool = False,
     ) -> None:
+        self._doubts = doubts()
+        if self._doubts and not allow_unverified:
+            raise UnverifiedKernelError(
+                f"{'; '.join(self._doubts)}: `lambda-attunement prove` proves the kernel that is here, "
+                "--allow-unverified runs it all the same and says so in the ledger"
+            )
         # All that can be found wrong without it comes before the ledger is made and α is applied.
         limits, optimizer = kernel_limits(config), build_optimizer(config)
         require_capabilities(engine)
@@ -128,13 +138,13 @@ class Attunement:
                 authority,
                 deadline_s,
                 actor=ACTOR,
-                reason="first start",
+                reason=self._with_doubts("first start"),
             )
         state, in_force = resume
         kernel = SafetyKernel(in_force, state, journal, engine, authority, deadline_s)
         if limits != in_force and self._signatory is None:
             raise PolicyMismatchError(*_differences(limits, in_force))
-        kernel.recover(ACTOR, "restart")
+        kernel.recover(ACTOR, self._with_doubts("restart"))
         if limits != in_force:
             entry = kernel.set_limits(self._order("set_limits", tuple(limits)), limits)
             if entry.verdict.outcome is not Outcome.ADOPTED:
@@ -146,6 +156,9 @@ class Attunement:
             raise PolicyMismatchError(f"{action} needs an operator's key, actor and reason")
         order = Order(action, subject, self._signatory.actor, self._signatory.reason, signature="")
         return sign_order(self._signatory.key, order, self._head())
+
+    def _with_doubts(self, reason: str) -> str:
+        return "; kernel not verified: ".join([reason, *self._doubts[:1]])
 
     def _head(self) -> str:
         return self.ledger.head().hash_hex

@@ -24,6 +24,7 @@ import ledger
 from attunement.assembly import Attunement, Signatory
 from attunement.build import build_engine
 from attunement.calibrate import CalibrationError, calibrate
+from attunement.certified import UnverifiedKernelError, doubts
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 
 _USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
-_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError)
+_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError, UnverifiedKernelError)
 _FAILED = (
     EngineInputError,
     LedgerError,
@@ -99,6 +100,11 @@ _config_option = click.option(
     type=click.Path(path_type=Path),
     help="YAML configuration; ATTUNEMENT__… environment variables override it.",
 )
+_unverified_option = click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
+)
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -120,6 +126,7 @@ def cli() -> None:
 @click.option("--operator-key", type=click.Path(path_type=Path), help="Private key of an operator present.")
 @click.option("--actor", help="Who that is, for the record.")
 @click.option("--reason", help="Why the order is given, for the record.")
+@_unverified_option
 def run(
     config_path: Path | None,
     cycles: int | None,
@@ -128,6 +135,7 @@ def run(
     operator_key: Path | None,
     actor: str | None,
     reason: str | None,
+    allow_unverified: bool,
 ) -> int:
     """Attune the configured engine; resume where the ledger left off.
 
@@ -140,12 +148,16 @@ def run(
     signatory = _signatory(operator_key, actor, reason)
     key = _ledger_key(config)
     metrics = Metrics()
+    metrics.on_start(kernel_is_verified=not doubts())
     engine = build_engine(config)
     total = config.cycles if cycles is None else cycles
     view = _view(config, plain, as_json, total)
     with stopped_by_signals() as stop, _served(metrics, config):
         try:
-            with Attunement(config, engine, key, _operator(config), signatory, (metrics, view)) as attunement:
+            watchers, operator = (metrics, view), _operator(config)
+            with Attunement(
+                config, engine, key, operator, signatory, watchers, allow_unverified
+            ) as attunement:
                 approval = OneApproval(attunement.approve, attunement.kernel.mode)
                 attunement.controller.start()
                 ending = run_cycles(
@@ -168,8 +180,9 @@ def run(
 @click.option(
     "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
 )
+@_unverified_option
 @_json_option
-def dry_run(config_path: Path | None, cycles: int | None, as_json: bool) -> None:
+def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool, as_json: bool) -> None:
     """Attune in a scratch folder and compare with α held; the configured ledger is not touched.
 
     Example: lambda-attunement dry-run --cycles 200
@@ -177,7 +190,7 @@ def dry_run(config_path: Path | None, cycles: int | None, as_json: bool) -> None
     config = attrs.evolve(load(config_path, os.environ), settle_delay=0.0)
     total = cycles or config.cycles or DRY_RUN_CYCLES
     with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
-        compared = compare_with_hold(config, total, Path(folder))
+        compared = compare_with_hold(config, total, Path(folder), allow_unverified)
     if as_json:
         click.echo(json.dumps(attrs.asdict(compared), allow_nan=False))
         return

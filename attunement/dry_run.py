@@ -72,7 +72,7 @@ class Compared:
             )
 
 
-def compare_with_hold(config: Config, cycles: int, folder: Path) -> Compared:
+def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverified: bool = False) -> Compared:
     """Run the configuration twice, with ledgers and a key of their own in folder.
 
     Raises:
@@ -80,14 +80,18 @@ def compare_with_hold(config: Config, cycles: int, folder: Path) -> Compared:
     """
     key = generate(folder / "key", folder / "key.pub")
     optimizer = attrs.evolve(config.optimizer, name="hold")
-    held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held.log", key)
-    return Compared(held, _run(config, cycles, folder / "attuned.log", key))
+    held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held.log", key, allow_unverified)
+    return Compared(held, _run(config, cycles, folder / "attuned.log", key, allow_unverified))
 
 
-def _run(config: Config, cycles: int, ledger_path: Path, key: SigningKey) -> RunFigures:
+def _run(
+    config: Config, cycles: int, ledger_path: Path, key: SigningKey, allow_unverified: bool
+) -> RunFigures:
     scratch = attrs.evolve(config, logging=attrs.evolve(config.logging, audit_ledger_path=str(ledger_path)))
     engine, tally = build_engine(config), Tally(cycles)
-    with Attunement(scratch, engine, key, subscribers=(tally,)) as attunement:
+    with Attunement(
+        scratch, engine, key, subscribers=(tally,), allow_unverified=allow_unverified
+    ) as attunement:
         attunement.controller.start()
         run_cycles(engine, cycles, 0.0, Event(), lambda: None)
     return RunFigures(

@@ -47,10 +47,15 @@ class Metrics:
         self._refused = self._counter("uhes_alpha_refused", "Proposals refused.")
         self._missed = self._counter("uhes_missed_cycles", "Cycles without a usable reading.")
         self._kernel_mode = self._gauge("uhes_kernel_mode", "0 ready, 1 frozen, 2 emergency, 3 trial.")
+        self._verified = self._gauge("uhes_kernel_verified", "1 if the kernel is the proved one, else 0.")
         self._stepped = self._gauge("uhes_last_step_timestamp_seconds", "Unix time of the latest cycle.")
         self._read = self._gauge("uhes_last_reading_timestamp_seconds", "Unix time of the latest reading.")
         for scale in SCALES:
             self._lambda.labels(L=scale)
+
+    def on_start(self, kernel_is_verified: bool) -> None:
+        """Say whether the kernel that runs is the one that was proved."""
+        self._verified.set(kernel_is_verified)
 
     def on_report(self, report: CycleReport) -> None:
         """Take in one cycle."""

@@ -1,7 +1,7 @@
 """Theorems about the kernel that ships: its source run on symbols, every path discharged by solvers."""
 
 from proofs.explorer import NondeterminismError, ProofError, UnsupportedOperationError
-from proofs.prove import Results, Row, UnknownTheoremError, prove_all, render_table
+from proofs.prove import Results, Row, UnknownTheoremError, explain, prove_all, render_table
 from proofs.solvers import Verdict
 from proofs.source import ImpureKernelError
 
@@ -14,6 +14,7 @@ __all__ = [
     "UnknownTheoremError",
     "UnsupportedOperationError",
     "Verdict",
+    "explain",
     "prove_all",
     "render_table",
 ]

@@ -14,7 +14,7 @@ from kernel.state import Comparison, Kind, Mode, Outcome, Reading, State, Verdic
 from proofs.explorer import ProofError, SymInt, explore, map_leaves, term_of
 from proofs.invariants import Clause, invariant
 from proofs.source import Kernel
-from proofs.symbols import symbolic, symbolic_int
+from proofs.symbols import symbolic, symbolic_int, within
 
 SIGNATURES: Mapping[str, tuple[str, ...]] = {
     "start": ("limits", "target"),
@@ -30,6 +30,9 @@ SIGNATURES: Mapping[str, tuple[str, ...]] = {
     "actuator_failed": ("state", "granted", "restored"),
 }
 """Each event and the part that each of its arguments plays."""
+
+EVENTS = tuple(SIGNATURES)
+GRANTS = ("propose", "override")
 
 JUDGEMENTS = ("safety_checks", "severe_checks")
 """Public functions of the rules that are no events: `checks_are_exactly_the_listed_ones` reaches them."""
@@ -53,6 +56,10 @@ _FLAGS = ("authorised", "granted", "restored")
 
 class UncoveredRuleError(ProofError):
     """A public function of the rules that no obligation reaches."""
+
+
+class MalformedResultError(ProofError):
+    """A rule returned something that is no next state with a verdict."""
 
 
 @attrs.frozen
@@ -145,6 +152,14 @@ def explore_event(kernel: Kernel, name: str) -> Event:
     return Event(name, hypotheses, tuple(cases))
 
 
+def typed(event: Event) -> tuple[tuple[str, z3.BoolRef], ...]:
+    """Return an event's hypotheses and the ranges of its finite parts."""
+    finite = {"kind": len(Kind) - 1, "authorised": 1, "granted": 1, "restored": 1}
+    parts = [part for part in SIGNATURES[event.name] if part in finite]
+    domains = [(part, term_of(within(0, SYMBOLS[part], finite[part]))) for part in parts]
+    return (*((clause.name, term_of(clause.holds)) for clause in event.hypotheses), *domains)
+
+
 def case_of(
     kernel: Kernel,
     name: str,
@@ -153,7 +168,13 @@ def case_of(
     error: Exception | None = None,
     guard: z3.BoolRef | None = None,
 ) -> Case:
-    """Return the case of a rule's result, symbolic or concrete."""
+    """Return the case of a rule's result, symbolic or concrete.
+
+    Raises:
+        MalformedResultError: the rule raised nothing, and returned no state with a verdict.
+    """
+    if error is None and not _well_formed(result):
+        raise MalformedResultError(f"{name} returned no state with an outcome and five-part checks")
     after, verdict = result if result is not None else (SYMBOLS["state"], Verdict(Outcome.REFUSED))
     limits = arguments.get("limits", SYMBOLS["limits"])
     adopted = verdict.outcome is Outcome.ADOPTED
@@ -196,6 +217,18 @@ def replay(kernel: Kernel, name: str, arguments: Mapping[str, Any]) -> Case:
     except Exception as error:  # noqa: BLE001 - what a rule raises is what totality is about
         return case_of(kernel, name, arguments, None, error)
     return case_of(kernel, name, arguments, result)
+
+
+def call_text(name: str, arguments: Mapping[str, Any]) -> str:
+    """Return an event's call as Python text."""
+    return f"rules.{name}({', '.join(repr(arguments[part]) for part in SIGNATURES[name])})"
+
+
+def _well_formed(result: object) -> bool:
+    match result:
+        case (State(mode=Mode(), kind=Kind(), resume=Mode()), Verdict(outcome=Outcome(), checks=tuple(checks))):
+            return all(isinstance(check, tuple) and len(check) == 5 for check in checks)
+    return False
 
 
 def _finite_choices(parts: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -1,20 +1,25 @@
 """Proves theorems: goals made here, discharged in worker processes, gathered in a table."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 from rich.table import Table
 
-import proofs.rules as _rules  # registers its theorems
-from proofs.events import SIGNATURES, concrete_arguments, replay
-from proofs.explorer import ProofError, term_of
+import proofs.exactness as _exactness
+import proofs.independence as _independence
+import proofs.quantity as _quantity
+import proofs.recursion as _recursion
+import proofs.rules as _rules
+import proofs.witnesses as _witnesses
+from proofs.explorer import ProofError
 from proofs.goals import Goal
-from proofs.solvers import Discharge, Verdict, discharge_z3
+from proofs.solvers import Discharge, Verdict
 from proofs.source import Kernel, shipped_kernel
+from proofs.tasks import perform, sources_of, tasks_of
 from proofs.theorems import Subject, Theorem, theorems
 from proofs.workers import run_all
 
-THEOREM_MODULES = (_rules,)
+THEOREM_MODULES = (_rules, _exactness, _independence, _quantity, _recursion, _witnesses)
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of goals done, the number in all, and the name of the theorem last worked on."""
@@ -32,10 +37,11 @@ class Row:
         identifier, name, statement: The theorem's.
         goals: Number of goals that together are the theorem.
         paths: Number of paths of the kernel they speak of.
-        verdict: PROVED if every goal is.
+        verdict: PROVED if every goal is, by every means it is given to.
         rlimit: Z3's resource units, of all goals together.
+        trusted: Number of steps that cvc5's proofs take on trust.
         counterexample: A Python call that breaks the claim, if one was found.
-        reason: Which goal failed and why.
+        reason: Which goal failed, by which means, and why.
     """
 
     identifier: str
@@ -45,6 +51,7 @@ class Row:
     paths: int
     verdict: Verdict
     rlimit: int
+    trusted: int
     counterexample: str = ""
     reason: str = ""
 
@@ -90,30 +97,60 @@ def prove_all(
         UncoveredRuleError: the kernel has a public function that no obligation reaches.
         UnsupportedOperationError, NondeterminismError: a rule cannot be followed exactly.
     """
+    run = discharge_all(names, progress, kernel)
+    return results_of(run)
+
+
+@attrs.frozen
+class Run:
+    """Every goal of the chosen theorems, and every answer by goal and means."""
+
+    goals: Mapping[Theorem, tuple[Goal, ...]]
+    answers: Mapping[tuple[str, str], Discharge]
+
+
+def discharge_all(
+    names: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    kernel: Kernel | None = None,
+    studied: bool = False,
+) -> Run:
+    """Discharge every goal of the chosen theorems by all its means; raises what `prove_all` raises.
+
+    If studied, the spread and the core of every goal are found as well.
+    """
     chosen = select(names)
     subject = Subject(kernel or shipped_kernel())
-    goals = {item.name: tuple(item.goals(subject)) for item in chosen}
-    every_goal = [goal for item in chosen for goal in goals[item.name]]
-    found: dict[str, Discharge] = {}
-    for answer in run_all(discharge_z3, [goal.text() for goal in every_goal]):
-        goal = every_goal[answer.index]
-        found[goal.key] = answer.value or Discharge(Verdict.KILLED, reason=answer.failure)
+    sources = sources_of(subject.kernel)
+    goals = {item: tuple(item.goals(subject)) for item in chosen}
+    tasks = [
+        (item, task) for item in chosen for goal in goals[item] for task in tasks_of(goal, sources, studied)
+    ]
+    answers: dict[tuple[str, str], Discharge] = {}
+    for answer in run_all(perform, [task for _, task in tasks]):
+        item, task = tasks[answer.index]
+        key = (f"{task.theorem}.{task.name}", task.means)
+        answers[key] = answer.value or Discharge(Verdict.KILLED, reason=answer.failure)
         if progress is not None:
-            progress(len(found), len(every_goal), goal.theorem)
-    return Results(tuple(_row(subject.kernel, item, goals[item.name], found) for item in chosen))
+            progress(len(answers), len(tasks), item.name)
+    return Run(goals, answers)
 
 
-def breaking_call(kernel: Kernel, theorem: Theorem, goal: Goal, found: Discharge) -> tuple[str, bool]:
-    """Return the call that a refuted goal's model stands for, and whether running it breaks the claim."""
-    event = goal.name.partition(".")[0]
-    if event not in SIGNATURES:
-        return ", ".join(f"{name} = {value}" for name, value in sorted(found.model.items())), False
-    arguments = concrete_arguments(event, found.model)
-    case = replay(kernel, event, arguments)
-    call = f"rules.{event}({', '.join(repr(arguments[part]) for part in SIGNATURES[event])})"
-    if case.error is not None or theorem.claim is None:
-        return call, case.error is not None
-    return call, bool(term_of(theorem.claim(case).holds).eq(term_of(False)))
+def explain(name: str) -> tuple[str, bool]:
+    """Prove one theorem and return what it says, what it assumes, how it was proved or what breaks it; and
+    whether it is.
+
+    Raises:
+        UnknownTheoremError: there is no such theorem; and see `prove_all`.
+    """
+    run = discharge_all([name])
+    text = [_explained(item, run) for item in run.goals]
+    return "\n\n".join(text), results_of(run).proved
+
+
+def results_of(run: Run) -> Results:
+    """Return the rows of a run."""
+    return Results(tuple(_row(item, run) for item in run.goals))
 
 
 def render_table(results: Results) -> Table:
@@ -125,23 +162,53 @@ def render_table(results: Results) -> Table:
     table.add_column("paths", justify="right")
     table.add_column("result")
     table.add_column("rlimit", justify="right")
+    table.add_column("trusted", justify="right")
     for row in results.rows:
         table.add_row(
-            row.identifier, row.name, str(row.goals), str(row.paths), row.verdict.value, f"{row.rlimit:_}"
+            row.identifier, row.name, str(row.goals), str(row.paths), row.verdict.value, f"{row.rlimit:_}",
+            str(row.trusted),
         )
     return table
 
 
-def _row(kernel: Kernel, item: Theorem, goals: tuple[Goal, ...], found: dict[str, Discharge]) -> Row:
-    rlimit = sum(found[goal.key].rlimit for goal in goals)
-    paths = sum(goal.paths for goal in goals)
-    verdict = Verdict.PROVED if goals else Verdict.UNKNOWN
-    row = Row(item.identifier, item.name, item.statement, len(goals), paths, verdict, rlimit)
-    for goal in goals:
-        answer = found[goal.key]
+def _explained(item: Theorem, run: Run) -> str:
+    row, goals = _row(item, run), run.goals[item]
+    assumed = dict.fromkeys(label for goal in goals for label, _ in goal.hypotheses)
+    means = dict.fromkeys(one for goal in goals for one in goal.means)
+    lines = [
+        f"{item.identifier} {item.name}: {row.verdict.value}",
+        f"  {item.statement}",
+        f"  goals: {', '.join(goal.name for goal in goals)} (by {', '.join(means)})",
+        f"  hypotheses: {', '.join(assumed) or 'none'}",
+    ]
+    if row.reason:
+        lines.append(f"  fails: {row.reason}")
+    if row.counterexample:
+        lines.append(f"  counterexample: {row.counterexample}")
+    return "\n".join(lines)
+
+
+def _counterexample(goal: Goal, answer: Discharge) -> str:
+    if answer.verdict is not Verdict.REFUTED or not answer.model:
+        return ""
+    if goal.replay is not None:
+        return goal.replay(answer.model).call
+    return ", ".join(f"{name} = {value}" for name, value in sorted(answer.model.items()))
+
+
+def _row(item: Theorem, run: Run) -> Row:
+    goals = run.goals[item]
+    answers = [(goal, means, run.answers[goal.key, means]) for goal in goals for means in goal.means]
+    row = Row(
+        item.identifier, item.name, item.statement, len(goals),
+        sum(goal.paths for goal in goals) + sum(answer.paths for _, _, answer in answers),
+        Verdict.PROVED if answers else Verdict.UNKNOWN,
+        sum(answer.rlimit for _, _, answer in answers),
+        sum(sum(answer.trusted.values()) for _, _, answer in answers),
+    )  # fmt: skip
+    for goal, means, answer in answers:
         if answer.verdict is not Verdict.PROVED:
-            refuted = answer.verdict is Verdict.REFUTED
-            call = breaking_call(kernel, item, goal, answer)[0] if refuted else ""
-            reason = f"{goal.name}: {answer.reason or answer.verdict.value}"
+            reason = f"{goal.name} by {means}: {answer.reason or answer.verdict.value}"
+            call = _counterexample(goal, answer)
             return attrs.evolve(row, verdict=answer.verdict, counterexample=call, reason=reason)
     return row

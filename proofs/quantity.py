@@ -7,6 +7,7 @@ proved here.
 
 import functools
 from collections.abc import Callable, Iterable
+from typing import cast
 
 import z3
 
@@ -54,15 +55,15 @@ def rounding_to_nearest_is_within_half_a_unit(subject: Subject) -> Iterable[Goal
     name = "rounding_to_nearest_is_within_half_a_unit"
     yield _goal_on_code(subject, name, "nearest_ratio", _nearest_quotient, DIVISOR == DOUBLED)
     sought = 2 * VALUE + DENOMINATOR
-    image = (2 * IMAGE_TIMES <= sought) & (sought < 2 * IMAGE_TIMES + DOUBLED)
+    image = (sought >= 2 * IMAGE_TIMES) & (sought < 2 * IMAGE_TIMES + DOUBLED)
     twice = 2 * (IMAGE_TIMES - VALUE)
-    half = (-DENOMINATOR < twice) & (twice <= DENOMINATOR)
+    half = (twice > -DENOMINATOR) & (twice <= DENOMINATOR)
     yield _lemma(name, "half_a_unit", half, image)
     yield _lemma(name, "whole_units", implies(VALUE == LIMIT_TIMES, IMAGE == LIMIT), half, *_ordered())
 
 
 @theorem("T10")
-def products_keep_order(subject: Subject) -> Iterable[Goal]:
+def products_keep_order(_: Subject) -> Iterable[Goal]:
     """For a denominator > 0: one < other gives one·denominator + denominator <= other·denominator; the only
     fact about products that the lemmas on rounding use, in which image·denominator and limit·denominator have
     names of their own."""
@@ -79,11 +80,11 @@ def _ordered() -> tuple[bool, ...]:
 
 
 def _least_above(image: int) -> bool:
-    return ((image - 1) * DENOMINATOR < VALUE) & (VALUE <= image * DENOMINATOR)
+    return ((image - 1) * DENOMINATOR < VALUE) & (image * DENOMINATOR >= VALUE)
 
 
 def _greatest_below(image: int) -> bool:
-    return (image * DENOMINATOR <= VALUE) & (VALUE < (image + 1) * DENOMINATOR)
+    return (image * DENOMINATOR <= VALUE) & ((image + 1) * DENOMINATOR > VALUE)
 
 
 def _nearest_quotient(image: int) -> bool:
@@ -102,7 +103,10 @@ def _goal_on_code(
     paths = explore(rule, [POSITIVE[1]])
     if any(path.error is not None for path in paths):
         raise ProofError(f"{function} raises for a positive denominator")
-    wrong = z3.Or(*(z3.And(*path.conditions, z3.Not(term_of(claim(path.value)))) for path in paths))
+    claims = [term_of(claim(cast(int, path.value))) for path in paths]
+    wrong = z3.Or(
+        *(z3.And(path.condition, z3.Not(held)) for path, held in zip(paths, claims, strict=True))
+    )
     if given:
         wrong = z3.substitute(wrong, (term_of(DOUBLED), term_of(DIVISOR)))
     hypotheses = [(f"given {k}", term_of(fact)) for k, fact in enumerate(given, 1)]

@@ -4,8 +4,10 @@
 
 with |proj v| ≤ p‖v‖, W = Σ_k |w_k| Δt and the loop gain c_t = λ_t·p·W. Each goal is one step of the argument,
 on scalars; the statements say how the steps are put together, which is argued and not machine-checked. exp
-enters by instances of stated axioms; cvc5 proves the same goals again with its own exp and without the
-axioms.
+enters by instances of five axioms: it is positive, increasing, at least 1 + x, exp(0) = 1 and
+exp(x + y) = exp(x)·exp(y). What else is used of it follows (`consequences_of_the_axioms_of_exp`). cvc5, which
+knows exp, proves the axioms but the tangent, and the whole steps of T11 and T12 without them
+(`whole_steps_hold_with_native_exp`).
 """
 
 from collections.abc import Iterable
@@ -22,6 +24,30 @@ KAPPA, C, PEAK = z3.Real("kappa"), z3.Real("loop_gain"), z3.Real("peak")
 X, Y = z3.Real("x"), z3.Real("y")
 LOGIC = "QF_UFNRA"
 
+_NATIVE_SYMBOLS = """(set-logic QF_NRAT)
+(declare-const x Real)
+(declare-const y Real)
+(declare-const kappa Real)
+(declare-const c Real)
+(declare-const apart Real)
+(declare-const next Real)
+"""
+_NATIVE_NEGATIONS = {
+    "exp_is_positive": ("(<= (exp x) 0.0)",),
+    "exp_is_increasing": ("(<= x y)", "(> (exp x) (exp y))"),
+    "exp_of_zero": ("(not (= (exp 0.0) 1.0))",),
+    "exp_of_a_sum": ("(not (= (exp (+ x y)) (* (exp x) (exp y))))",),
+    "exponent_stays_below_kappa": (
+        "(<= x kappa)", "(<= 0.0 c)", "(<= (* c (exp kappa)) kappa)", "(<= y (* c (exp x)))", "(> y kappa)",
+    ),
+    "runs_contract": (
+        "(<= x kappa)", "(<= 0.0 c)", "(<= 0.0 apart)", "(<= (* c (exp kappa)) kappa)",
+        "(<= next (* c (* (exp x) apart)))", "(> next (* kappa apart))",
+    ),
+    "fold_is_below_one_over_e": ("(> (* FOLD (exp 1.0)) 1.0)",),
+    "next_nano_is_above_one_over_e": ("(<= (* NEXT (exp 1.0)) 1.0)",),
+}  # fmt: skip
+
 Fact = tuple[str, z3.BoolRef]
 Labelled = tuple[Fact, ...]
 
@@ -30,37 +56,40 @@ Labelled = tuple[Fact, ...]
 def exponent_stays_bounded_whatever_the_schedule(_: Subject) -> Iterable[Goal]:
     """If c_t ≤ κ·exp(−κ) for all t, whatever the schedule of α, and the history starts with every m ≤ exp(κ),
     then |λ_t·proj(I_t)| ≤ κ for ever; so the clamp at K ≥ κ never acts. By induction over t: norms are below
-    the peak exp(κ) (`omega`), so is the weighted window (`window`, once for each term), so the exponent is at
-    most c·exp(κ) (`drive_projection`, `drive_window`, with c = λ·p·W), which is at most κ (`bound`), so m is
-    at most exp(κ) again (`growth`)."""
+    the peak exp(κ) (`omega`), so each term of the window is below its weight times the peak (`window`; W sums
+    the weights), so the exponent is at most c·exp(κ) (`drive_projection`, `drive_window`, with c = λ·p·W),
+    which is at most κ (`bound_product`, `bound`), so m is at most exp(κ) again (`growth`)."""
     name = "exponent_stays_bounded_whatever_the_schedule"
-    norm, m, weight, total, term = z3.Reals("norm_f m weight total norm_term")
+    norm, m, weight, term = z3.Reals("norm_f m weight norm_term")
     rate, p, w, integral, projected = z3.Reals("rate p total_weight norm_integral projection")
-    exponent, k_max = z3.Reals("exponent k_max")
+    exponent, gain, k_max = z3.Reals("exponent gain k_max")
     yield _goal(
-        name, "omega", norm * m <= PEAK, 0 <= norm, norm <= 1, 0 < m, m <= PEAK,
+        name, "omega", norm * m <= PEAK, norm >= 0, norm <= 1, m > 0, m <= PEAK,
         facts=(_product(m, norm, z3.RealVal(1)),),
     )  # fmt: skip
     yield _goal(
-        name, "window", total + weight * term <= w * PEAK + weight * PEAK,
-        total <= w * PEAK, 0 <= weight, term <= PEAK, facts=(_product(weight, term, PEAK),),
+        name, "window", weight * term <= weight * PEAK,
+        weight >= 0, term <= PEAK, facts=(_product(weight, term, PEAK),),
     )  # fmt: skip
     yield _goal(
         name, "drive_projection", rate * projected <= rate * p * integral,
-        0 <= rate, projected <= p * integral, facts=(_product(rate, projected, p * integral),),
+        rate >= 0, projected <= p * integral, facts=(_product(rate, projected, p * integral),),
     )  # fmt: skip
     yield _goal(
         name, "drive_window", rate * p * integral <= rate * p * w * PEAK,
-        0 <= rate * p, integral <= w * PEAK, facts=(_product(rate * p, integral, w * PEAK),),
+        rate * p >= 0, integral <= w * PEAK, facts=(_product(rate * p, integral, w * PEAK),),
+    )  # fmt: skip
+    yield _goal(
+        name, "bound_product", exp(KAPPA) * C <= exp(KAPPA) * (KAPPA * exp(-KAPPA)), KAPPA * exp(-KAPPA) >= C,
+        facts=(_positive(KAPPA), _product(exp(KAPPA), C, KAPPA * exp(-KAPPA))),
     )  # fmt: skip
     yield _goal(
         name, "bound", exponent <= KAPPA,
-        exponent <= C * exp(KAPPA), C <= KAPPA * exp(-KAPPA),
-        facts=(_positive(KAPPA), _reciprocal(KAPPA, KAPPA), _product(exp(KAPPA), C, KAPPA * exp(-KAPPA))),
+        exponent <= gain, gain <= exp(KAPPA) * (KAPPA * exp(-KAPPA)), facts=(_reciprocal(KAPPA, KAPPA),),
     )  # fmt: skip
     yield _goal(name, "growth", exp(X) <= exp(KAPPA), X <= KAPPA, facts=(_monotone(X, KAPPA),))
-    clamped = z3.If(X < -k_max, -k_max, z3.If(X > k_max, k_max, X))
-    yield _goal(name, "clamp", clamped == X, X <= KAPPA, -KAPPA <= X, KAPPA <= k_max)
+    clamped = z3.If(-k_max > X, -k_max, z3.If(k_max < X, k_max, X))
+    yield _goal(name, "clamp", clamped == X, X <= KAPPA, -KAPPA <= X, k_max >= KAPPA)
 
 
 @theorem("T12")
@@ -74,51 +103,86 @@ def runs_contract_by_kappa_per_window(_: Subject) -> Iterable[Goal]:
     name = "runs_contract_by_kappa_per_window"
     apart, exponents, gain = z3.Reals("apart exponents_apart gain")
     yield _goal(
-        name, "mean_value", exp(X) - exp(X - apart) <= exp(KAPPA) * apart, 0 <= apart, X <= KAPPA,
+        name, "mean_value", exp(X) - exp(X - apart) <= exp(KAPPA) * apart, apart >= 0, X <= KAPPA,
         facts=(_monotone(X, KAPPA), _tangent(X - apart, X, -apart), _product(apart, exp(X), exp(KAPPA))),
     )  # fmt: skip
     yield _goal(
         name, "contraction", exponents <= KAPPA * apart,
-        0 <= apart, exponents <= gain * apart, gain <= KAPPA, facts=(_product(apart, gain, KAPPA),),
+        apart >= 0, exponents <= gain * apart, gain <= KAPPA, facts=(_product(apart, gain, KAPPA),),
     )  # fmt: skip
     yield _goal(
         name, "window_keeps", exponents <= apart,
-        0 <= apart, KAPPA < 1, exponents <= KAPPA * apart, facts=(_product(apart, KAPPA, z3.RealVal(1)),),
+        apart >= 0, KAPPA < 1, exponents <= KAPPA * apart, facts=(_product(apart, KAPPA, z3.RealVal(1)),),
     )  # fmt: skip
+
+
+@theorem("T12")
+def whole_steps_hold_with_native_exp(subject: Subject) -> Iterable[Goal]:
+    """For cvc5 alone, which knows exp itself: exp is positive and increasing, exp(0) = 1, exp(x + y) =
+    exp(x)·exp(y); exponents x ≤ κ with c·exp(κ) ≤ κ give a next exponent y ≤ c·exp(x) that is at most κ, and
+    a next difference of at most κ times the one before; LOOP_GAIN_FOLD·e ≤ 10⁹ < (LOOP_GAIN_FOLD + 1)·e."""
+    fold = int(subject.kernel.limits.LOOP_GAIN_FOLD)
+    figures = {"FOLD": f"(/ {fold}.0 1000000000.0)", "NEXT": f"(/ {fold + 1}.0 1000000000.0)"}
+    for name, negation in _NATIVE_NEGATIONS.items():
+        asserted = "".join(f"(assert {formula})\n" for formula in negation)
+        for symbol, figure in figures.items():
+            asserted = asserted.replace(symbol, figure)
+        script = f"; whole_steps_hold_with_native_exp: {name}\n{_NATIVE_SYMBOLS}{asserted}(check-sat)\n"
+        yield Goal(
+            "whole_steps_hold_with_native_exp", name, (), z3.BoolVal(False), 0, "QF_NRAT",
+            means=("cvc5",), script=script,
+        )  # fmt: skip
 
 
 @theorem("T12")
 def above_the_fold_nothing_is_fixed(_: Subject) -> Iterable[Goal]:
     """y = c·exp(y) has no solution for c > 1/e: the gain g = c·e exceeds 1 (`gain_exceeds_one`), a solution
-    would be positive (`fixed_is_positive`) with g·y ≤ y (`fixed_is_above`), and g·y > y (`no_fixed_point`).
-    And no κ gives a bound κ·exp(−κ) above 1/e (`tangent_at_one`, `largest_bound`): at the fold the guarantee
-    ends, whatever κ is."""
+    would be positive (`fixed_is_positive`), with g·y ≤ y because e·y ≤ exp(y) (`tangent`, `fixed_is_above`),
+    and g·y > y (`no_fixed_point`). And no κ gives a bound κ·exp(−κ) above 1/e: e·κ ≤ exp(κ), times
+    exp(−κ)·exp(−1) (`scaled_tangent`, `largest_bound`). At the fold the guarantee ends, whatever κ is."""
     name = "above_the_fold_nothing_is_fixed"
     one, e, gain = z3.RealVal(1), exp(z3.RealVal(1)), z3.Real("gain")
+    unit, other = z3.Reals("exp_one_times_exp_minus_one exp_kappa_times_exp_minus_kappa")
     yield _goal(
-        name, "gain_exceeds_one", C * e > 1, C > exp(-one),
+        name, "gain_exceeds_one", C * e > 1, exp(-one) < C,
         facts=(_positive(one), _reciprocal(one, one), _strict_product(e, exp(-one), C)),
     )  # fmt: skip
     yield _goal(
-        name, "fixed_is_positive", Y > 0, 0 < C, C * exp(Y) == Y,
+        name, "fixed_is_positive", Y > 0, C > 0, C * exp(Y) == Y,
         facts=(_positive(Y), _strict_product(C, z3.RealVal(0), exp(Y))),
     )  # fmt: skip
+    yield _goal(name, "tangent", e * Y <= exp(Y), facts=(_tangent(Y, one, Y - 1),))
     yield _goal(
-        name, "fixed_is_above", C * e * Y <= Y, 0 < C, C * exp(Y) == Y,
-        facts=(_tangent(Y, one, Y - 1), _product(C, e * Y, exp(Y))),
+        name, "fixed_is_above", C * (e * Y) <= C * exp(Y),
+        C > 0, e * Y <= exp(Y), facts=(_product(C, e * Y, exp(Y)),),
     )  # fmt: skip
     yield _goal(
-        name, "no_fixed_point", gain * Y > Y, 0 < Y, 1 < gain, facts=(_strict_product(Y, one, gain),)
+        name, "no_fixed_point", gain * Y > Y, Y > 0, gain > 1, facts=(_strict_product(Y, one, gain),)
     )
     below, at = exp(-KAPPA), exp(-one)
     yield _goal(
-        name, "tangent_at_one", below * at * (e * KAPPA) <= below * at * exp(KAPPA),
-        facts=(_positive(-KAPPA), _positive(-one), _sign(below, at), _tangent(KAPPA, one, KAPPA - 1),
-               _product(below * at, e * KAPPA, exp(KAPPA))),
+        name, "scaled_tangent", below * at * (e * KAPPA) <= below * at * exp(KAPPA),
+        below * at >= 0, e * KAPPA <= exp(KAPPA), facts=(_product(below * at, e * KAPPA, exp(KAPPA)),),
     )  # fmt: skip
     yield _goal(
-        name, "largest_bound", KAPPA * below <= at, below * at * (e * KAPPA) <= below * at * exp(KAPPA),
-        facts=(_reciprocal(one, KAPPA * below), _reciprocal(KAPPA, at)),
+        name, "largest_bound", KAPPA * below <= at,
+        KAPPA * below * unit <= at * other, unit == 1, other == 1,
+    )  # fmt: skip
+
+
+@theorem("T11")
+def consequences_of_the_axioms_of_exp(_: Subject) -> Iterable[Goal]:
+    """exp(x)·exp(−x) = 1, and exp(y)·(1 + d) ≤ exp(y)·exp(d) = exp(y + d): the two further facts about exp
+    that T11 and T12 use."""
+    name = "consequences_of_the_axioms_of_exp"
+    zero, gap = z3.RealVal(0), z3.Real("gap")
+    at_zero = ("axiom: exp(0) = 1", exp(zero) == 1)
+    sum_to_zero = ("axiom: exp(x + y) = exp(x)·exp(y)", exp(zero) == exp(X) * exp(-X))
+    tangent = ("axiom: exp(x) is at least 1 + x", exp(gap) >= 1 + gap)
+    yield _goal(name, "reciprocal", exp(X) * exp(-X) == 1, facts=(at_zero, sum_to_zero))
+    yield _goal(
+        name, "tangents", exp(Y) * (1 + gap) <= exp(Y) * exp(gap),
+        facts=(tangent, _positive(Y), _product(exp(Y), 1 + gap, exp(gap))),
     )  # fmt: skip
 
 
@@ -157,7 +221,7 @@ def _positive(x: z3.ArithRef) -> Fact:
 
 
 def _reciprocal(x: z3.ArithRef, factor: z3.ArithRef) -> Fact:
-    return "axiom: exp(x)·exp(−x) = 1", factor * exp(x) * exp(-x) == factor
+    return "consequence: exp(x)·exp(−x) = 1", factor * exp(x) * exp(-x) == factor
 
 
 def _monotone(x: z3.ArithRef, y: z3.ArithRef) -> Fact:
@@ -165,7 +229,7 @@ def _monotone(x: z3.ArithRef, y: z3.ArithRef) -> Fact:
 
 
 def _tangent(x: z3.ArithRef, y: z3.ArithRef, gap: z3.ArithRef) -> Fact:
-    return "axiom: exp lies above its tangents", exp(x) >= exp(y) + exp(y) * gap
+    return "consequence: exp lies above its tangents", exp(x) >= exp(y) + exp(y) * gap
 
 
 def _product(s: z3.ArithRef, a: z3.ArithRef, b: z3.ArithRef) -> Fact:

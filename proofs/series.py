@@ -12,7 +12,8 @@ TERMS = 40
 def exp_of_minus(kappa: Fraction) -> tuple[Fraction, Fraction]:
     """Return rationals below and above exp(−κ), for 0 ≤ κ ≤ 1.
 
-    The terms κ^n/n! of the alternating series decrease there, so two partial sums in a row enclose the limit (Leibniz).
+    The terms κ^n/n! of the alternating series decrease there, so two partial sums in a row enclose the limit
+    (Leibniz).
 
     Raises:
         ValueError: κ lies outside [0, 1].

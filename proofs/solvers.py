@@ -28,12 +28,20 @@ class Discharge:
         rlimit: Resource units used (Z3), 0 where the solver counts none.
         model: Values that break the claim, by symbol, if it was refuted.
         reason: Why the verdict is unknown or killed.
+        trusted: Number of steps of the proof that were taken on trust, by rule.
+        paths: Number of paths for which a witness was replayed.
+        costs: Resource units under each seed (`proofs.stability`).
+        core: Positions of the hypotheses that were used (`proofs.stability`).
     """
 
     verdict: Verdict
     rlimit: int = 0
     model: Mapping[str, int] = attrs.field(factory=dict)
     reason: str = ""
+    trusted: Mapping[str, int] = attrs.field(factory=dict)
+    paths: int = 0
+    costs: tuple[int, ...] = ()
+    core: tuple[int, ...] = ()
 
 
 def discharge_z3(text: str, seed: int = 0, rlimit: int = RLIMIT) -> Discharge:
@@ -47,10 +55,11 @@ def discharge_z3(text: str, seed: int = 0, rlimit: int = RLIMIT) -> Discharge:
     if answer == z3.unsat:
         return Discharge(Verdict.PROVED, spent)
     if answer == z3.sat:
-        return Discharge(Verdict.REFUTED, spent, _integers(solver.model()))
+        return Discharge(Verdict.REFUTED, spent, integers(solver.model()))
     return Discharge(Verdict.UNKNOWN, spent, reason=solver.reason_unknown())
 
 
-def _integers(model: z3.ModelRef) -> dict[str, int]:
+def integers(model: z3.ModelRef) -> dict[str, int]:
+    """Return a model's values of integer symbols, by name."""
     values = {symbol.name(): model[symbol] for symbol in model if symbol.arity() == 0}
     return {name: value.as_long() for name, value in values.items() if z3.is_int_value(value)}

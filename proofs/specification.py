@@ -1,7 +1,8 @@
-"""What the kernel shall do, as decision tables: written from the design, not from the rules, and without control flow.
+"""What the kernel shall do, as decision tables: written from the design, not from the rules, and without
+control flow.
 
-A row says: when this holds, the outcome is that, the state becomes this, and these checks are reported. The rows of an
-event exclude one another and leave no input out (`specification_is_total_and_unambiguous`).
+A row says: when this holds, the outcome is that, the state becomes this, and these checks are reported. The
+rows of an event exclude one another and leave no input out (`specification_is_total_and_unambiguous`).
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,8 @@ def start(facts: Facts) -> tuple[Row, ...]:
 
 
 def propose(facts: Facts) -> tuple[Row, ...]:
-    """An optimizer's trial is opened from READY exactly if reading, bounds, rate and safety at the target allow it."""
+    """An optimizer's trial is opened from READY exactly if reading, bounds, rate and safety at the target
+    allow it."""
     return granted(facts, (mode(facts, Mode.READY, Mode.READY),), facts.given["kind"])
 
 
@@ -70,7 +72,8 @@ def override(facts: Facts) -> tuple[Row, ...]:
 
 
 def settle(facts: Facts) -> tuple[Row, ...]:
-    """A trial ends in a commit if its reading is safe and coherence did not fall by more than the tolerance."""
+    """A trial ends in a commit if its reading is safe and coherence did not fall by more than the
+    tolerance."""
     limits, before, reading = facts.limits, facts.before, facts.reading
     fresh = (mode(facts, Mode.TRIAL, Mode.TRIAL), *measured(facts, before.cycle + 1))
     safety, severity = safe(limits, before.alpha, reading), mild(limits, before.alpha, reading)
@@ -110,7 +113,8 @@ def settle(facts: Facts) -> tuple[Row, ...]:
 
 
 def observe(facts: Facts) -> tuple[Row, ...]:
-    """A safe reading changes nothing; an unsafe one retreats, a severe one latches, a freeze holds α unless severe."""
+    """A safe reading changes nothing; an unsafe one retreats, a severe one latches, a freeze holds α unless
+    severe."""
     limits, before, reading = facts.limits, facts.before, facts.reading
     fresh = (mode(facts, Mode.READY, Mode.EMERGENCY), *measured(facts, before.cycle + 1))
     safety, severity = safe(limits, before.alpha, reading), mild(limits, before.alpha, reading)
@@ -132,15 +136,18 @@ def observe(facts: Facts) -> tuple[Row, ...]:
 
 
 def miss(facts: Facts) -> tuple[Row, ...]:
-    """A missing reading ends a trial at its rollback target; too many in a row latch, and retreat if no trial is open."""
+    """A missing reading ends a trial at its rollback target; too many in a row latch, and retreat if no trial
+    is open."""
     limits, before = facts.limits, facts.before
     missed = before.missed + 1
     checks = (("missed", 1, 0, missed, limits.missed_max - 1),)
     trial, latched = before.mode == Mode.TRIAL, before.mode == Mode.EMERGENCY
     waiting = negation(some(trial, latched))
+    reverted = unread(facts, before.resume, before.good, missed)
+    lost = unread(facts, Mode.EMERGENCY, before.good, missed)
     return (
-        Row(trial & kept(checks), Outcome.REVERTED, unread(facts, before.resume, before.good, missed), checks),
-        Row(trial & broken(checks), Outcome.LATCHED, unread(facts, Mode.EMERGENCY, before.good, missed), checks),
+        Row(trial & kept(checks), Outcome.REVERTED, reverted, checks),
+        Row(trial & broken(checks), Outcome.LATCHED, lost, checks),
         Row(waiting & kept(checks), Outcome.HELD, unread(facts, before.mode, before.alpha, missed), checks),
         Row(waiting & broken(checks), Outcome.LATCHED, blind_retreat(facts, missed), checks),
         Row(latched, Outcome.RETREATED, blind_retreat(facts, missed), checks),
@@ -148,7 +155,8 @@ def miss(facts: Facts) -> tuple[Row, ...]:
 
 
 def freeze(facts: Facts) -> tuple[Row, ...]:
-    """Optimizers are stopped from READY and from a trial, which is reverted; elsewhere there is nothing to stop."""
+    """Optimizers are stopped from READY and from a trial, which is reverted; elsewhere there is nothing to
+    stop."""
     before = facts.before
     open_ = some(before.mode == Mode.READY, before.mode == Mode.TRIAL)
     stopped = unread(facts, Mode.FROZEN, before.good, before.missed)
@@ -175,7 +183,8 @@ def set_limits(facts: Facts) -> tuple[Row, ...]:
     """Another policy is adopted, outside trial and emergency, if it is well formed and α lies inside it."""
     before, proposed = facts.before, facts.given["proposed"]
     checks = (
-        mode(facts, Mode.READY, Mode.FROZEN), authority(facts), *policy(proposed), bounds(proposed, before.alpha),
+        mode(facts, Mode.READY, Mode.FROZEN), authority(facts), *policy(proposed),
+        bounds(proposed, before.alpha),
     )  # fmt: skip
     adopted = same(
         facts.after,
@@ -202,7 +211,8 @@ def recover(facts: Facts) -> tuple[Row, ...]:
 
 
 def actuator_failed(facts: Facts) -> tuple[Row, ...]:
-    """A grant that was undone changes nothing; a protective move that failed, or an α that is lost, latches."""
+    """A grant that was undone changes nothing; a protective move that failed, or an α that is lost,
+    latches."""
     before = facts.before
     undone = flag(facts, "granted") & flag(facts, "restored")
     latched = unread(facts, Mode.EMERGENCY, before.alpha, before.missed)
@@ -213,8 +223,8 @@ def actuator_failed(facts: Facts) -> tuple[Row, ...]:
 
 
 TABLES = {
-    "start": start, "propose": propose, "override": override, "settle": settle, "observe": observe, "miss": miss,
-    "freeze": freeze, "approve": approve, "set_limits": set_limits, "recover": recover,
+    "start": start, "propose": propose, "override": override, "settle": settle, "observe": observe,
+    "miss": miss, "freeze": freeze, "approve": approve, "set_limits": set_limits, "recover": recover,
     "actuator_failed": actuator_failed,
 }  # fmt: skip
 """The table of every event."""
@@ -233,9 +243,10 @@ def granted(facts: Facts, admission: Checks, kind: Kind) -> tuple[Row, ...]:
     opened = same(
         facts.after,
         State(
-            Mode.TRIAL, target, before.alpha, reading.cycle, before.reverts, 0, before.policy, kind, before.mode
+            Mode.TRIAL, target, before.alpha, reading.cycle, before.reverts, 0, before.policy,
+            kind, before.mode,
         ),
-    )
+    )  # fmt: skip
     return (
         Row(kept(checks), Outcome.ACCEPTED, opened, checks),
         Row(broken(checks), Outcome.REFUSED, unchanged(facts), checks),
@@ -243,7 +254,8 @@ def granted(facts: Facts, admission: Checks, kind: Kind) -> tuple[Row, ...]:
 
 
 def policy(limits: Limits) -> Checks:
-    """A well formed policy: bounds in order, a step inside them, severe beyond safe, the loop gain below the fold."""
+    """A well formed policy: bounds in order, a step inside them, severe beyond safe, the loop gain below the
+    fold."""
     return (
         ("alpha_min", NANO, 1, limits.alpha_min, limits.alpha_max - 1),
         ("alpha_safe", NANO, limits.alpha_min, limits.alpha_safe, limits.alpha_max),
@@ -383,7 +395,8 @@ def after_reading(facts: Facts, mode_after: Mode) -> bool:
 
 def retreated(facts: Facts, mode_after: Mode) -> bool:
     """One step towards α_safe upon a reading."""
-    return every(stepped(facts), facts.after.reverts == facts.before.reverts, after_reading(facts, mode_after))
+    counted = facts.after.reverts == facts.before.reverts
+    return every(stepped(facts), counted, after_reading(facts, mode_after))
 
 
 def unread(facts: Facts, mode_after: Mode, alpha: int, missed: int) -> bool:

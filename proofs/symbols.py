@@ -78,7 +78,7 @@ def _same_leaf(one: object, other: object) -> bool:
     # A symbol is compared with numbers only; names are never symbols.
     if isinstance(one, str) or isinstance(other, str):
         return isinstance(one, str) and isinstance(other, str) and one == other
-    return cast(bool, one == other)
+    return one == other
 
 
 def distance(one: int, other: int) -> int:

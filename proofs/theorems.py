@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 import z3
 
-from proofs.events import Case, Event, event_names, explore_event
+from proofs.events import Case, Event, call_text, concrete_arguments, event_names, explore_event, replay
 from proofs.explorer import ProofError, term_of
-from proofs.goals import Goal, labelled
+from proofs.goals import Counterexample, Goal, any_of, labelled
 from proofs.source import Kernel
 from proofs.symbols import implies
 
@@ -50,7 +50,7 @@ class Theorem:
     """A claim about the kernel.
 
     Attributes:
-        identifier: T1 to T13.
+        identifier: T0 for the invariant, T1 to T13 for the design's list.
         name: What is claimed.
         statement: The claim in words, with its hypotheses.
         goals: Gives the goals whose proofs together are the theorem's.
@@ -70,8 +70,8 @@ _REGISTRY: dict[str, Theorem] = {}
 
 
 def theorems() -> Mapping[str, Theorem]:
-    """Return every registered theorem by name."""
-    return dict(_REGISTRY)
+    """Return every registered theorem by name, in the order of their identifiers."""
+    return dict(sorted(_REGISTRY.items(), key=lambda item: int(item[1].identifier[1:])))
 
 
 def claim_on(identifier: str, *events: str) -> Callable[[Claim], Claim]:
@@ -98,11 +98,24 @@ def theorem(identifier: str) -> Callable[[Prove], Prove]:
     return register
 
 
+def goal_on_event(item: Theorem, subject: Subject, event: str) -> Goal:
+    """Return the one goal of a claim on single events that speaks of this event."""
+    if item.claim is None or event not in item.events:
+        raise ProofError(f"{item.name} makes no claim on {event}")
+    return _goal_on(subject, item.claim, event)
+
+
 def _goal_on(subject: Subject, claim: Claim, name: str) -> Goal:
     event = subject.event(name)
+
+    def replayed(model: Mapping[str, int]) -> Counterexample:
+        arguments = concrete_arguments(name, model)
+        case = replay(subject.kernel, name, arguments)
+        return Counterexample(call_text(name, arguments), case.error is None and claim(case).holds is False)
+
     whole = [case for case in event.cases if case.error is None]
     broken = [z3.And(case.guard, z3.Not(term_of(claim(case).holds))) for case in whole]
-    return Goal(claim.__name__, name, labelled(event.hypotheses), z3.Or(*broken), len(whole))
+    return Goal(claim.__name__, name, labelled(event.hypotheses), any_of(broken), len(whole), replay=replayed)
 
 
 def _statement(function: Callable[..., object]) -> str:

@@ -23,7 +23,7 @@ def test_an_unknown_theorem_is_an_error() -> None:
 
 @pytest.mark.parametrize("verdict", [Verdict.REFUTED, Verdict.UNKNOWN, Verdict.KILLED])
 def test_whatever_is_not_proved_fails(verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Row("T1", "alpha_stays_in_bounds", "It holds.", 1, 1, verdict, 7, "rules.start()", "start: why")
+    row = Row("T1", "alpha_stays_in_bounds", "It holds.", 1, 1, verdict, 7, 0, "rules.start()", "start: why")
     monkeypatch.setattr(command, "prove_all", lambda names: Results((row,)))
     result = CliRunner().invoke(command.main, [])
     assert result.exit_code == 1

@@ -10,10 +10,10 @@ import z3
 
 import proofs
 from proofs import Verdict
-from proofs.events import SIGNATURES, UncoveredRuleError, concrete_arguments, replay
-from proofs.explorer import ProofError, term_of
+from proofs.events import UncoveredRuleError, concrete_arguments, replay
+from proofs.explorer import ProofError
 from proofs.goals import Goal
-from proofs.prove import THEOREM_MODULES, Results, UnknownTheoremError, breaking_call, prove_all, render_table
+from proofs.prove import THEOREM_MODULES, Results, UnknownTheoremError, prove_all, render_table
 from proofs.solvers import Discharge, discharge_z3
 from proofs.source import Kernel, kernel_from, shipped_kernel
 from proofs.theorems import Subject, claim_on, theorem, theorems
@@ -22,6 +22,50 @@ RULES = shipped_kernel().sources["rules"]
 LIMITS = shipped_kernel().sources["limits"]
 
 BROKEN = {
+    "a kernel that accepts everything": (
+        "acceptance_is_sound_and_complete",
+        """    if not hold(checks):
+        return state, Verdict(REFUSED, checks)
+    # INV""", """    # INV""",
+    ),
+    "a kernel that refuses everything": (
+        "acceptance_is_sound_and_complete",
+        """    if not hold(checks):
+        return state, Verdict(REFUSED, checks)
+    # INV""", """    if hold(checks) or True:
+        return state, Verdict(REFUSED, checks)
+    # INV""",
+    ),
+    "a retreat that leaves α_safe behind": (
+        "unsafe_reading_never_leads_away_from_alpha_safe",
+        "if abs(state.alpha - limits.alpha_safe) < abs(state.good - limits.alpha_safe):",
+        "if abs(state.alpha - limits.alpha_safe) > abs(state.good - limits.alpha_safe):",
+    ),
+    "a revert that counts twice": (
+        "every_event_is_exactly_as_specified",
+        "alpha, reverts = state.good, state.reverts + 1", "alpha, reverts = state.good, state.reverts + 2",
+    ),
+    "a limit told in the wrong unit": (
+        "verdict_names_every_limit_that_was_asked",
+        '("alpha_delta", NANO, -limits', '("alpha_delta", NANO_SQUARED, -limits',
+    ),
+    "an emergency that only holds": (
+        "emergency_retreat_is_a_full_step",
+        "elif blind or state.mode == EMERGENCY:", "elif blind:",
+    ),
+    "a probe with a looser rate": (
+        "nothing_of_the_optimizer_counts_but_its_number",
+        "target - state.alpha, limits.step_max)", "target - state.alpha, limits.step_max + kind)",
+    ),
+    "a rate that looks at what is optimized": (
+        "coherence_of_a_reading_is_never_read",
+        "- state.alpha, limits.step_max)", "- state.alpha, limits.step_max + reading.coherence)",
+    ),
+    "evidence that is heard on an unsafe reading": (
+        "evidence_has_no_say_on_an_unsafe_reading",
+        "return _settle_unsafe(limits, state, reading, checks)",
+        "return _settle_unsafe(limits, _keep(state, TRIAL, comparison.after), reading, checks)",
+    ),
     "a bound that is not asked": (
         "alpha_stays_in_bounds",
         '        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),\n', "",
@@ -98,7 +142,7 @@ def test_every_theorem_is_proved(results: Results) -> None:
         (name, Verdict.PROVED) for name in theorems()
     ]
     assert results.proved
-    assert all(row.rlimit > 0 and row.goals > 0 for row in results.rows)
+    assert all(row.goals > 0 and (row.rlimit > 0 or row.identifier in ("T12", "T13")) for row in results.rows)
     assert not any(row.counterexample or row.reason for row in results.rows)
 
 
@@ -112,10 +156,11 @@ def test_a_broken_kernel_is_refused_by_the_theorem_named_for_it(what: str) -> No
     broken = _changed(old, new)
     goal, answer = next(_failures(broken, name))
     assert answer.verdict is Verdict.REFUTED
-    call, confirmed = breaking_call(broken, theorems()[name], goal, answer)
-    assert confirmed, call
-    arguments = concrete_arguments(goal.name.partition(".")[0], answer.model)
-    assert _keeps(shipped_kernel(), name, goal, arguments)
+    assert goal.replay is not None
+    assert goal.replay(answer.model).confirmed
+    shipped = next(one for one in theorems()[name].goals(Subject(shipped_kernel())) if one.key == goal.key)
+    assert shipped.replay is not None
+    assert not shipped.replay(answer.model).confirmed
 
 
 def test_a_weakened_comparison_is_refused() -> None:
@@ -141,8 +186,8 @@ def test_nothing_proved_is_no_proof() -> None:
 def test_progress_is_told_for_every_goal() -> None:
     told: list[tuple[int, int, str]] = []
     prove_all(["T5", "rate_limit_holds_on_every_event"], lambda *step: told.append(step))
-    assert [done for done, _, _ in told] == list(range(1, 21))
-    assert {count for _, count, _ in told} == {20}
+    assert [done for done, _, _ in told] == list(range(1, 41))
+    assert {count for _, count, _ in told} == {40}
     assert {name for _, _, name in told} == {
         "only_an_authorised_approval_unlatches", "rate_limit_holds_on_every_event",
     }  # fmt: skip
@@ -177,11 +222,11 @@ def test_every_module_of_theorems_is_registered_and_states_what_it_claims() -> N
 
 def test_a_theorem_needs_a_statement_and_a_name_of_its_own() -> None:
     with pytest.raises(ProofError, match="has no statement"):
-        claim_on("T0", "freeze")(lambda case: True)
+        claim_on("T99", "freeze")(lambda case: True)
     taken = inspect.unwrap(lambda subject: ())
     taken.__doc__, taken.__name__ = "A second claim under a name in use.", "alpha_stays_in_bounds"
     with pytest.raises(ProofError, match="two theorems"):
-        theorem("T0")(taken)
+        theorem("T99")(taken)
 
 
 def test_a_start_has_no_state_before() -> None:
@@ -218,11 +263,3 @@ def _failures(kernel: Kernel, name: str) -> Iterator[tuple[Goal, Discharge]]:
         answer = discharge_z3(goal.text())
         if answer.verdict is not Verdict.PROVED:
             yield goal, answer
-
-
-def _keeps(kernel: Kernel, name: str, goal: Goal, arguments: dict[str, object]) -> bool:
-    event = goal.name.partition(".")[0]
-    assert event in SIGNATURES
-    case = replay(kernel, event, arguments)
-    claim = theorems()[name].claim
-    return case.error is None and (claim is None or bool(z3.is_true(z3.simplify(term_of(claim(case))))))

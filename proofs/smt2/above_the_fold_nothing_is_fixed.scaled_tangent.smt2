@@ -1,0 +1,16 @@
+; above_the_fold_nothing_is_fixed: scaled_tangent
+; unsat: the claim holds
+(set-logic QF_UFNRA)
+(declare-fun exp (Real) Real)
+(declare-fun kappa () Real)
+(assert (>= (* (exp (- kappa)) (exp (- 1.0))) 0.0))
+(assert (<= (* (exp 1.0) kappa) (exp kappa)))
+(assert (let ((a!1 (>= (* (exp (- kappa)) (exp (- 1.0))) 0.0))
+      (a!3 (* (* (exp (- kappa)) (exp (- 1.0))) (* (exp 1.0) kappa)))
+      (a!4 (* (* (exp (- kappa)) (exp (- 1.0))) (exp kappa))))
+(let ((a!2 (and a!1 (<= (* (exp 1.0) kappa) (exp kappa)))))
+  (=> a!2 (<= a!3 a!4)))))
+(assert (let ((a!1 (* (* (exp (- kappa)) (exp (- 1.0))) (exp 1.0) kappa))
+      (a!2 (* (* (exp (- kappa)) (exp (- 1.0))) (exp kappa))))
+  (not (<= a!1 a!2))))
+(check-sat)

@@ -1,0 +1,17 @@
+; rounding_to_nearest_is_within_half_a_unit: half_a_unit
+; unsat: the claim holds
+(set-logic QF_NIA)
+(declare-fun denominator () Int)
+(declare-fun image_times_denominator () Int)
+(declare-fun numerator () Int)
+(assert (< 0 denominator))
+(assert (and (>= (+ (* 2 numerator 1000000000) denominator)
+         (* 2 image_times_denominator))
+     (< (+ (* 2 numerator 1000000000) denominator)
+        (+ (* 2 image_times_denominator) (* 2 denominator)))))
+(assert (let ((a!1 (> (* 2 (- image_times_denominator (* numerator 1000000000)))
+              (- denominator)))
+      (a!2 (<= (* 2 (- image_times_denominator (* numerator 1000000000)))
+               denominator)))
+  (not (and a!1 a!2))))
+(check-sat)

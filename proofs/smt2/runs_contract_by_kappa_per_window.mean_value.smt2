@@ -1,0 +1,16 @@
+; runs_contract_by_kappa_per_window: mean_value
+; unsat: the claim holds
+(set-logic QF_UFNRA)
+(declare-fun apart () Real)
+(declare-fun kappa () Real)
+(declare-fun x () Real)
+(declare-fun exp (Real) Real)
+(assert (>= apart 0.0))
+(assert (<= x kappa))
+(assert (=> (<= x kappa) (<= (exp x) (exp kappa))))
+(assert (>= (exp (- x apart)) (+ (exp x) (* (exp x) (- apart)))))
+(assert (=> (and (>= apart 0.0) (<= (exp x) (exp kappa)))
+    (<= (* apart (exp x)) (* apart (exp kappa)))))
+(assert (let ((a!1 (<= (- (exp x) (exp (- x apart))) (* (exp kappa) apart))))
+  (not a!1)))
+(check-sat)

@@ -1,0 +1,11 @@
+; whole_steps_hold_with_native_exp: exp_is_increasing
+(set-logic QF_NRAT)
+(declare-const x Real)
+(declare-const y Real)
+(declare-const kappa Real)
+(declare-const c Real)
+(declare-const apart Real)
+(declare-const next Real)
+(assert (<= x y))
+(assert (> (exp x) (exp y)))
+(check-sat)

@@ -1,0 +1,10 @@
+; whole_steps_hold_with_native_exp: exp_of_a_sum
+(set-logic QF_NRAT)
+(declare-const x Real)
+(declare-const y Real)
+(declare-const kappa Real)
+(declare-const c Real)
+(declare-const apart Real)
+(declare-const next Real)
+(assert (not (= (exp (+ x y)) (* (exp x) (exp y)))))
+(check-sat)

@@ -1,0 +1,10 @@
+; whole_steps_hold_with_native_exp: next_nano_is_above_one_over_e
+(set-logic QF_NRAT)
+(declare-const x Real)
+(declare-const y Real)
+(declare-const kappa Real)
+(declare-const c Real)
+(declare-const apart Real)
+(declare-const next Real)
+(assert (<= (* (/ 367879442.0 1000000000.0) (exp 1.0)) 1.0))
+(check-sat)
