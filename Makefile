@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit lint format prove bench bench-fold lock clean
+.PHONY: run test test-unit lint format prove mutation crosshair figures bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -28,6 +28,15 @@ format: .venv/dev.stamp
 
 prove: .venv/run.stamp
 	$(BIN)/python -m proofs
+
+mutation: .venv/run.stamp
+	$(BIN)/python -m proofs.mutation --details build/mutants.txt
+
+crosshair: .venv/dev.stamp
+	$(BIN)/python -m proofs.confirm
+
+figures: .venv/dev.stamp
+	$(BIN)/python docs/figures/make_companion.py
 
 bench: .venv/run.stamp
 	$(BIN)/python benchmarks/latency.py

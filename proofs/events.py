@@ -196,7 +196,7 @@ def concrete_arguments(name: str, model: Mapping[str, int]) -> dict[str, Any]:
     """Return an event's arguments, and its limits, under a model; a symbol it leaves out is 0."""
 
     def value(symbol: object) -> object:
-        return model.get(str(cast(SymInt, symbol).term), 0)
+        return model.get(cast(SymInt, symbol).term.decl().name(), 0)
 
     arguments = {part: map_leaves(SYMBOLS[part], value) for part in ("limits", *SIGNATURES[name])}
     if "state" in arguments:
@@ -226,7 +226,10 @@ def call_text(name: str, arguments: Mapping[str, Any]) -> str:
 
 def _well_formed(result: object) -> bool:
     match result:
-        case (State(mode=Mode(), kind=Kind(), resume=Mode()), Verdict(outcome=Outcome(), checks=tuple(checks))):
+        case (
+            State(mode=Mode(), kind=Kind(), resume=Mode()),
+            Verdict(outcome=Outcome(), checks=tuple(checks)),
+        ):
             return all(isinstance(check, tuple) and len(check) == 5 for check in checks)
     return False
 

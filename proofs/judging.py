@@ -63,18 +63,17 @@ def judge(mutants: Sequence[Mutant]) -> list[Judgement]:
 
 
 @attrs.frozen
-class _Counterexample:
-    # theorem: whose claim was broken, on which event, by which values of the symbols.
-    theorem: str
+class _Input:
+    # An event with values of its symbols; concrete, so that it can be tried on any kernel.
     event: str
     model: Mapping[str, int]
 
 
 class Jury:
-    """Judges changed kernels, and remembers the counterexamples it found."""
+    """Judges changed kernels: by inputs at hand first, then by solvers; and remembers what a solver found."""
 
     def __init__(self) -> None:
-        self._found: list[_Counterexample] = []
+        self._found: list[_Input] = []
 
     def judge(self, changed: Mapping[str, str], definition: str = "") -> Judgement:
         """Judge a kernel of which some sources are changed.
@@ -96,7 +95,8 @@ class Jury:
             return Judgement(Fate.REFUSED, _told(error))
 
     def _judge(self, subject: "_Changed") -> Judgement:
-        killed = self._killed_again(subject) or self._killed(_likely_goals(subject))
+        tried = (_tried(subject, given) for given in (*self._found, *_witnesses()))
+        killed = next(filter(None, tried), None) or self._killed(_likely_goals(subject))
         if killed is not None:
             return killed
         goals = [_same_event(subject, name) for name in subject.reached]
@@ -109,30 +109,16 @@ class Jury:
 
     def _killed(self, goals: Iterable[Goal]) -> Judgement | None:
         for goal in goals:
+            if "z3" not in goal.means:
+                continue
             answer = discharge_z3(goal.text())
             if answer.verdict is Verdict.REFUTED and goal.replay is not None:
                 found = goal.replay(answer.model)
                 if found.confirmed:
                     event = goal.name.partition(".")[0]
-                    self._found.append(_Counterexample(goal.theorem, event, answer.model))
+                    if event in SIGNATURES:
+                        self._found.append(_Input(event, answer.model))
                     return Judgement(Fate.KILLED, f"{goal.theorem}.{event}", found.call)
-        return None
-
-    def _killed_again(self, subject: "_Changed") -> Judgement | None:
-        for found in self._found:
-            item = theorems()[found.theorem]
-            if found.event not in SIGNATURES or (item.claim is None and item.identifier != "T9"):
-                continue
-            arguments = concrete_arguments(found.event, found.model)
-            if not _assumed(subject.kernel, arguments):
-                continue
-            case = replay(subject.kernel, found.event, arguments)
-            broken = case.error is not None
-            if item.claim is not None:
-                broken = case.error is None and item.claim(case).holds is False
-            if broken:
-                call = call_text(found.event, arguments)
-                return Judgement(Fate.KILLED, f"{found.theorem}.{found.event}", call)
         return None
 
 
@@ -154,6 +140,38 @@ class _Changed(Subject):
 @functools.cache
 def _shipped() -> Subject:
     return Subject(kernel_from())
+
+
+@functools.cache
+def _witnesses() -> tuple[_Input, ...]:
+    """Return one input for every path of the shipped kernel."""
+    found = []
+    for event in map(_shipped().event, EVENTS):
+        for case in event.cases:
+            answer = discharge_z3(
+                Goal("witness", event.name, labelled(event.hypotheses), case.guard, 1).text()
+            )
+            if answer.verdict is Verdict.REFUTED:
+                found.append(_Input(event.name, answer.model))
+    return tuple(found)
+
+
+def _tried(subject: _Changed, given: _Input) -> Judgement | None:
+    """Run a changed event on one input that satisfies the hypotheses; hold the result against T9 and T7."""
+    if given.event not in subject.reached:
+        return None
+    arguments = concrete_arguments(given.event, given.model)
+    if not _assumed(subject.kernel, arguments):
+        return None
+    case = replay(subject.kernel, given.event, arguments)
+    for item in theorems().values():
+        broken = case.error is not None and item.identifier == "T9"
+        if item.claim is not None and given.event in item.events and item.identifier == "T7":
+            broken = case.error is None and item.claim(case).holds is False
+        if broken:
+            call = call_text(given.event, arguments)
+            return Judgement(Fate.KILLED, f"{item.name}.{given.event}", call)
+    return None
 
 
 def _assumed(kernel: Kernel, arguments: Mapping[str, Any]) -> bool:

@@ -226,7 +226,9 @@ def _member(node: ast.Attribute | ast.Name, scope: _Scope) -> Iterator[ast.expr]
 
 def _alternatives(member: enum.Enum | None) -> Iterator[enum.Enum]:
     """All other modes and kinds, and the two neighbours of an outcome."""
-    members = list(type(member)) if member is not None else []
+    if member is None:
+        return
+    members = list(type(member))
     for other in members:
         apart = (members.index(other) - members.index(member)) % len(members)
         if apart in (1, len(members) - 1) or (apart and not isinstance(member, Outcome)):
@@ -276,7 +278,7 @@ def _branch(node: ast.If | ast.IfExp, _: _Scope) -> Iterator[ast.AST | list[ast.
         yield ast.If(node.test, node.body, [])
 
 
-def _statement(node: ast.stmt, _: _Scope) -> Iterator[list[ast.stmt]]:
+def _statement(_: ast.stmt, __: _Scope) -> Iterator[list[ast.stmt]]:
     yield []
 
 

@@ -1,4 +1,4 @@
-"""`python -m proofs.mutation`: change the kernel's rules and limits in every small way; each change must fail.
+"""`python -m proofs.mutation`: change the rules and limits in every small way; each change must fail.
 
 Writes `proofs/mutation.json`, which is the same for the same kernel on every machine, and prints a table by
 kind of change. Exit 1 if a mutant survives: no theorem fails, and it is not proved equivalent.
@@ -26,7 +26,7 @@ from proofs.workers import run_all
 REPORT = Path(__file__).with_name("mutation.json")
 NO_BEHAVIOUR = "docstrings, annotations, type aliases, imports and typed fields"
 
-BATCH = 48
+BATCH = 64
 BATCH_DEADLINE_S = 300.0
 
 
@@ -59,7 +59,7 @@ class Mutation:
             "kernel": self.digest,
             "not_mutated": NO_BEHAVIOUR,
             "score": score(self.counts()),
-            "total": self.counts(),
+            "counts": self.counts(),
             "kinds": {kind: self.counts(kind) for kind in KINDS},
             "killed_by": dict(sorted(kills.items())),
             "refused_by": dict(sorted(refusals.items())),

@@ -165,7 +165,12 @@ def render_table(results: Results) -> Table:
     table.add_column("trusted", justify="right")
     for row in results.rows:
         table.add_row(
-            row.identifier, row.name, str(row.goals), str(row.paths), row.verdict.value, f"{row.rlimit:_}",
+            row.identifier,
+            row.name,
+            str(row.goals),
+            str(row.paths),
+            row.verdict.value,
+            f"{row.rlimit:_}",
             str(row.trusted),
         )
     return table

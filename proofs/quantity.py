@@ -104,9 +104,7 @@ def _goal_on_code(
     if any(path.error is not None for path in paths):
         raise ProofError(f"{function} raises for a positive denominator")
     claims = [term_of(claim(cast(int, path.value))) for path in paths]
-    wrong = z3.Or(
-        *(z3.And(path.condition, z3.Not(held)) for path, held in zip(paths, claims, strict=True))
-    )
+    wrong = z3.Or(*(z3.And(path.condition, z3.Not(held)) for path, held in zip(paths, claims, strict=True)))
     if given:
         wrong = z3.substitute(wrong, (term_of(DOUBLED), term_of(DIVISOR)))
     hypotheses = [(f"given {k}", term_of(fact)) for k, fact in enumerate(given, 1)]

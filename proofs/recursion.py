@@ -156,9 +156,7 @@ def above_the_fold_nothing_is_fixed(_: Subject) -> Iterable[Goal]:
         name, "fixed_is_above", C * (e * Y) <= C * exp(Y),
         C > 0, e * Y <= exp(Y), facts=(_product(C, e * Y, exp(Y)),),
     )  # fmt: skip
-    yield _goal(
-        name, "no_fixed_point", gain * Y > Y, Y > 0, gain > 1, facts=(_strict_product(Y, one, gain),)
-    )
+    yield _goal(name, "no_fixed_point", gain * Y > Y, Y > 0, gain > 1, facts=(_strict_product(Y, one, gain),))
     below, at = exp(-KAPPA), exp(-one)
     yield _goal(
         name, "scaled_tangent", below * at * (e * KAPPA) <= below * at * exp(KAPPA),

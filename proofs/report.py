@@ -252,8 +252,7 @@ def _mutants(certificate: Certificate) -> list[str]:
         return ["No mutation run of these sources is on file: `python -m proofs.mutation`."]
     return [
         "Every operator, constant, check, member and return of the rules and limits was changed, one at a time. "
-        "A mutant is killed when a theorem fails and its counterexample, run on the changed Python, breaks the "
-        "claim.",
+        "A mutant is killed when a theorem fails and its counterexample, run on the changed Python, breaks it.",
         "",
         f"Score: {mutation['score']} ({_counted(mutation['counts'])}).",
     ]

@@ -376,9 +376,7 @@ def settled(facts: Facts) -> bool:
 
 def read(facts: Facts, mode_after: Mode, alpha: int, reverts: int) -> bool:
     """A reading was used: α, mode and count of reverts as given, its cycle kept, nothing missed."""
-    return every(
-        facts.after.alpha == alpha, reverts == facts.after.reverts, after_reading(facts, mode_after)
-    )
+    return every(facts.after.alpha == alpha, reverts == facts.after.reverts, after_reading(facts, mode_after))
 
 
 def after_reading(facts: Facts, mode_after: Mode) -> bool:
