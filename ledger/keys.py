@@ -11,9 +11,8 @@ import os
 import stat
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from nacl.signing import SigningKey as NaclSigningKey
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from ledger import files
 from ledger.errors import KeyFileError
@@ -62,15 +61,16 @@ class VerifyKey:
             raise KeyFileError("public key has a y coordinate above 2**255 - 20")
         if y in _SMALL_ORDER_Y:
             raise KeyFileError("public key is a point of small order")
-        self._key = Ed25519PublicKey.from_public_bytes(raw)
         self.raw: Final = raw
         self.key_id: Final = hashlib.sha256(_KEY_ID_DOMAIN + raw).hexdigest()[:KEY_ID_CHARACTERS]
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Say whether `signature` (64 bytes) is this key's signature of `message`."""
+        if len(signature) != SIGNATURE_BYTES:
+            return False
         try:
-            self._key.verify(signature, message)
-        except InvalidSignature:
+            crypto_sign_open(signature + message, self.raw)
+        except BadSignatureError:
             return False
         return True
 
@@ -97,14 +97,12 @@ class SigningKey:
     def __init__(self, seed: bytes) -> None:
         if not len(seed) == _KEY_BYTES:
             raise KeyFileError(f"private key has {len(seed)} bytes, must have {_KEY_BYTES}")
-        # libsodium signs, OpenSSL verifies: two implementations have to agree on every record, and the one
-        # that every append waits for is the faster.
-        self._key = NaclSigningKey(seed)
-        self.verify_key: Final = VerifyKey(self._key.verify_key.encode())
+        public, self._secret = crypto_sign_seed_keypair(seed)
+        self.verify_key: Final = VerifyKey(public)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64 bytes of the signature of `message`."""
-        return self._key.sign(message).signature
+        return crypto_sign(message, self._secret)[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         return f"SigningKey({self.verify_key.key_id})"

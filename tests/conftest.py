@@ -22,7 +22,17 @@ from attunement.policy import kernel_limits
 from attunement.telemetry import CycleReport
 from kernel import Order, Outcome, SafetyKernel
 from ledger import Kind as RecordKind
-from ledger import Ledger, Record, SigningKey, Verdict, generate, read_records, verify
+from ledger import (
+    Ledger,
+    NoteSigner,
+    Record,
+    Signers,
+    SigningKey,
+    Verdict,
+    generate,
+    read_records,
+    verify,
+)
 from optimizers.protocol import HOLD
 from optimizers.protocol import Outcome as Told
 
@@ -156,7 +166,7 @@ class Loop:
             return
         self.controller.stop()
         self.ledger.close()
-        report = verify(self.path, self.key.verify_key)
+        report = verify(self.path, self.key.verify_key, anchor=self.ledger.head())
         assert report.verdict is Verdict.VERIFIED, report.finding
 
 
@@ -172,7 +182,7 @@ def entry_bodies(records: Path | Iterable[Record]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def bodies() -> Callable[[Path], list[dict[str, Any]]]:
-    """The decisions in a ledger file, oldest first."""
+    """The decisions in a ledger, oldest first."""
     return entry_bodies
 
 
@@ -197,13 +207,18 @@ def signing_key() -> SigningKey:
 
 
 @pytest.fixture
+def signers(signing_key: SigningKey) -> Signers:
+    return Signers(signing_key, NoteSigner("example.com/attunement", SigningKey(bytes(range(50, 82)))))
+
+
+@pytest.fixture
 def operator_key() -> SigningKey:
     return SigningKey(bytes(range(100, 132)))
 
 
 @pytest.fixture
 def attune(
-    tmp_path: Path, signing_key: SigningKey, operator_key: SigningKey
+    tmp_path: Path, signing_key: SigningKey, signers: Signers, operator_key: SigningKey
 ) -> Iterator[Callable[..., Loop]]:
     """Return a function that builds a loop; each is stopped and its ledger verified at the end."""
     loops: list[Loop] = []
@@ -220,8 +235,8 @@ def attune(
         first_cycle: int = 0,
         **limits: int,
     ) -> Loop:
-        path = tmp_path / f"loop-{len(loops)}.log"
-        ledger = Ledger.open(path, signing_key, sync=lambda descriptor: None)
+        path = tmp_path / f"loop-{len(loops)}"
+        ledger = Ledger.open(path, signers, sync=lambda descriptor: None)
         policy = kernel_limits(Config())._replace(**limits)
         kernel = SafetyKernel.start(
             policy,
