@@ -173,6 +173,9 @@ class Evidence:
         hashes = tuple(prove_consistency(node, old, new))
         proof = ConsistencyProof(old, new, self._reader.root(old), self._reader.root(new), hashes)
         proof.verify()
+        # Roots from damaged tiles may agree with one another; with the signed root they do not.
+        to_signed = prove_consistency(node, new, size)
+        verify_consistency(new, size, proof.new_root, self.signed.checkpoint.root, to_signed)
         return proof
 
     def export(self, folder: str | os.PathLike[str], indices: Iterable[int]) -> str:
