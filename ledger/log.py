@@ -299,6 +299,9 @@ class Ledger:
         ledger = cls(
             folder, descriptor, replayed.chain.tip, replayed.publisher, signers.records, cadence, clock, sync
         )
+        # A writer that was killed may have left records that are whole and not yet durable; the checkpoint
+        # below must not be ahead of the journal after a power cut.
+        os.fsync(descriptor)
         _keep_reserve(folder)
         with ledger._lock:
             if head_store is not None:
@@ -351,8 +354,8 @@ class Ledger:
         self._write(bytes(frames))
         self._sync_journal()
         self._tip = attrs.evolve(tip, end=self._tip.end + len(frames))
-        for stored in entries:
-            self._publisher.add(stored)
+        for stored, receipt in zip(entries, receipts, strict=True):
+            self._publisher.add(stored, bytes.fromhex(receipt.hash_hex))
         self._advance()
         self._stopped = ""
         self._publish_if_due()
@@ -494,7 +497,7 @@ def _replay(folder: str, descriptor: int, signers: Signers, row: HeadRow | None)
                     raise LedgerKeyError(str(chain.log_key), str(log_key))
                 published = _read_checkpoint(folder, log_key)
                 marks = Marks(_marks(published, row))
-            for tile, data in tree.add(record.stored):
+            for tile, data in tree.add(record.stored, bytes.fromhex(record.hash_hex)):
                 is_whole = is_whole and holds(os.path.join(folder, tile.path), data)
             marks.check(chain.tip, before, tree)
             before = chain.tip
@@ -532,7 +535,7 @@ def _write_tiles_again(folder: str, descriptor: int) -> None:
     with open(descriptor, "rb", closefd=False) as stream:
         stream.seek(0)
         for record in Chain(None, checks_signatures=False).walk(stream):
-            write_tiles(folder, tree.add(record.stored))
+            write_tiles(folder, tree.add(record.stored, bytes.fromhex(record.hash_hex)))
 
 
 def _set_aside(folder: str, tail: bytes) -> str:

@@ -41,9 +41,9 @@ class Publisher:
             [] if published is None else list(partials(published.checkpoint.size)),
         )
 
-    def add(self, stored: bytes) -> None:
-        """Add a record's stored bytes, which are durable in the journal."""
-        self._full += self.tree.add(stored)
+    def add(self, stored: bytes, leaf: bytes) -> None:
+        """Add a record's stored bytes, which are durable in the journal, and their leaf hash."""
+        self._full += self.tree.add(stored, leaf)
 
     def publish(self) -> SignedCheckpoint:
         """Bring the folder up to all records that were added, and sign a checkpoint of them.

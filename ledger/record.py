@@ -61,6 +61,9 @@ class Kind(enum.Enum):
     STOP = "stop"
 
 
+_KINDS: Final = {kind.value: kind for kind in Kind}
+
+
 @attrs.frozen
 class Record:
     """A record as it was read.
@@ -206,11 +209,11 @@ def format_utc(moment: datetime) -> str:
 def _time(name: str, value: JsonValue) -> str:
     if isinstance(value, str) and value.endswith("Z"):
         try:
-            moment = datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
+            moment = datetime.fromisoformat(value[:-1])
         except ValueError as error:
             raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time") from error
-        # fromisoformat reads many spellings.
-        if format_utc(moment) == value:
+        # fromisoformat reads many spellings, and zones.
+        if moment.isoformat(timespec="microseconds") == value[:-1] and moment.tzinfo is None:
             return value
     raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time")
 
@@ -228,9 +231,9 @@ def _hex(name: str, value: JsonValue, characters: int) -> str:
 
 
 def _kind(value: JsonValue) -> Kind:
-    for kind in Kind:
-        if kind.value == value:
-            return kind
+    kind = _KINDS.get(value) if isinstance(value, str) else None
+    if kind is not None:
+        return kind
     raise RecordError(Fault.CANONICAL_FORM, "kind is not known")
 
 

@@ -1,6 +1,6 @@
 """The tree over a growing log, with the tiles and bundles of its right edge."""
 
-from ledger.merkle import HASH_BYTES, RightEdge, leaf_hash, perfect_root
+from ledger.merkle import HASH_BYTES, RightEdge, perfect_root
 from ledger.tiles import HEIGHT, WIDTH, Tile, encode_bundle_entry, partials
 
 
@@ -22,13 +22,12 @@ class Tree:
         """Return the Merkle root over the records that were added."""
         return self._edge.root()
 
-    def add(self, stored: bytes) -> list[tuple[Tile, bytes]]:
-        """Add a record's stored bytes.
+    def add(self, stored: bytes, leaf: bytes) -> list[tuple[Tile, bytes]]:
+        """Add a record's stored bytes, and the leaf hash of them.
 
         Returns:
             The bundle and the tiles that it made full, and what they hold; mostly none.
         """
-        leaf = leaf_hash(stored)
         self._edge.append(leaf)
         self._bundle += encode_bundle_entry(stored)
         self._levels[0] += leaf

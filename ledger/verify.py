@@ -170,18 +170,15 @@ class _Audit:
         return self._report(Verdict.VERIFIED if self._marks.met_outside else Verdict.NO_ANCHOR, None)
 
     def _follow(self, record: Record) -> None:
-        if self._tip == EMPTY:
-            self._marks = self._read_marks()
-        for tile, data in self._tree.add(record.stored):
+        if (log_key := self._chain.log_key) is not None and self._tip == EMPTY:
+            self._marks = self._read_marks(log_key)
+        for tile, data in self._tree.add(record.stored, bytes.fromhex(record.hash_hex)):
             self._check_tile(tile, data, is_needed=self._tree.size <= self._published)
         self._marks.check(self._chain.tip, self._tip, self._tree)
         self._tip = self._chain.tip
         self._first_timestamp = self._first_timestamp or record.timestamp
 
-    def _read_marks(self) -> Marks:
-        log_key = self._chain.log_key
-        if log_key is None:
-            raise AssertionError("the first record names the log's key")
+    def _read_marks(self, log_key: NoteKey) -> Marks:
         marks: list[Mark] = []
         for name, note in self._notes:
             if note is None:

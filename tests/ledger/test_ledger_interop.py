@@ -78,7 +78,20 @@ def openssl_verifies(tmp_path, public, text, signature):
     (tmp_path / "key.der").write_bytes(bytes.fromhex("302a300506032b6570032100") + public)
     (tmp_path / "text").write_bytes(text)
     (tmp_path / "signature").write_bytes(signature)
-    command = "pkeyutl -verify -pubin -keyform DER -inkey key.der -rawin -in text -sigfile signature".split()
+    command = [
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-keyform",
+        "DER",
+        "-inkey",
+        "key.der",
+        "-rawin",
+        "-in",
+        "text",
+        "-sigfile",
+        "signature",
+    ]
     done = subprocess.run(["openssl", *command], cwd=tmp_path, capture_output=True, check=False)
     return done.returncode == 0
 

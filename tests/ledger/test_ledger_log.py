@@ -447,10 +447,9 @@ def test_paths_that_cannot_be_ledgers(tmp_path, signers):
     (tmp_path / "c" / "journal").symlink_to(tmp_path / "nowhere")
     with pytest.raises(LedgerWriteError, match=r"cannot open .*: No such file"):
         Ledger.open(tmp_path / "c", signers)
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / f"journal.new-{'0' * 16}").touch()
-    long = tmp_path / ("y" * 250)
-    Ledger.open(long, signers).close()
+    with file_size_limit(0), pytest.raises(LedgerWriteError, match=r"cannot create .*: File too large"):
+        Ledger.open(tmp_path / "d", signers)
+    assert os.listdir(tmp_path / "d") == []
 
 
 def test_a_folder_without_write_permission(tmp_path, signers):

@@ -240,6 +240,15 @@ def test_partial_tiles_go_when_the_second_next_checkpoint_is_there(folder, signe
     assert sorted(parse_path(name).width for name in published(folder) if "entries" in name) == [7, 10, 11]
 
 
+def test_a_partial_tile_that_does_not_change_stays(write, folder, signers):
+    write(300)
+    with Ledger.open(folder, signers, cadence=Cadence(records=2)) as ledger:
+        for _ in range(8):
+            ledger.append({})
+    assert (folder / "tile/1/000.p/1").exists()
+    assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
+
+
 APPENDING = (
     OPENING
     + """

@@ -283,7 +283,7 @@ def test_a_whole_small_log_of_another_implementation():
     key, tree, edge = NoteKey.parse(TESSERA_KEY), Tree(), RightEdge()
     assert edge.root() == EMPTY_ROOT
     for entry in TESSERA_ENTRIES:
-        assert tree.add(entry) == []
+        assert tree.add(entry, leaf_hash(entry)) == []
         edge.append(leaf_hash(entry))
     contents = {tile.path: data for tile, data in tree.partial()}
     assert list(contents) == ["tile/entries/000.p/15", "tile/0/000.p/15"]
@@ -330,7 +330,8 @@ def test_cosignatures_of_witnesses(vkey, data):
 
 def test_the_time_of_a_cosignature():
     data = decode_base64(
-        "ZGhGuQAAAABm/qTPeyKXD+R2rzyQsxPiP8mXum7qq/iF0u4vanlqJyocWODBt97w9uL+8qT7S5gxEHWWOworDcFiEBYJXORmnFBOBA=="  # noqa: E501
+        "ZGhGuQAAAABm/qTPeyKXD+R2rzyQsxPiP8mXum7qq/iF0u4vanlqJyocWODBt97w9uL+"
+        "8qT7S5gxEHWWOworDcFiEBYJXORmnFBOBA=="
     )
     (signature,) = parse_signatures(signature_line("w", data))
     assert signature.timestamp == 1727964367
@@ -529,7 +530,8 @@ def test_the_partial_tiles_of_a_size():
 def test_a_tree_of_three_levels_of_tiles(tmp_path):
     tree, size = Tree(), 65_536 + 300
     for number in range(size):
-        for tile, data in tree.add(struct.pack(">I", number)):
+        entry = struct.pack(">I", number)
+        for tile, data in tree.add(entry, leaf_hash(entry)):
             (tmp_path / tile.path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / tile.path).write_bytes(data)
     for tile, data in tree.partial():
@@ -567,7 +569,7 @@ def test_a_tlog_proof_is_read_and_written():
 def test_a_tlog_proof_of_another_log_holds():
     key, tree = NoteKey.parse(TESSERA_KEY), Tree()
     for entry in TESSERA_ENTRIES:
-        tree.add(entry)
+        tree.add(entry, leaf_hash(entry))
     hashes = prove_inclusion(
         lambda level, index: subtree(TESSERA_ENTRIES[index << level : index + 1 << level]), 4, 15
     )
