@@ -36,8 +36,7 @@ class Marks:
     def __init__(self, marks: Iterable[Mark], head: Head | None = None) -> None:
         self._waiting = sorted(marks, key=lambda mark: mark.size, reverse=True)
         self._head = head
-        # The last mark that was met, and the last of those that are out of a forger's reach.
-        self.met = 0
+        # Size at the last mark that was met and is out of a forger's reach.
         self.met_outside = 0
 
     def check(self, tip: Tip, before: Tip, tree: Tree) -> None:
@@ -53,13 +52,14 @@ class Marks:
                     f"root at size {mark.size} is {tree.root().hex()}, {mark.seen_by} has {mark.root.hex()}"
                 )
                 raise _differs(before, Fault.TREE, detail)
-            self._meet(mark.size, is_outside=mark.is_outside)
+            if mark.is_outside:
+                self.met_outside = mark.size
         head = self._head
         if head is not None and head.sequence == tip.sequence:
             if head.hash_hex != tip.hash_hex:
                 detail = f"hash is {tip.hash_hex}, was seen as {head.hash_hex}"
                 raise _differs(before, Fault.TREE, detail)
-            self._meet(tree.size, is_outside=True)
+            self.met_outside = tree.size
 
     def finish(self, tip: Tip) -> None:
         """Look for marks that lie behind the end of the ledger.
@@ -75,11 +75,6 @@ class Marks:
             raise _differs(tip, Fault.TRUNCATED, detail)
         if self._head is not None and self._head.sequence >= records:
             raise _differs(tip, Fault.TRUNCATED, f"record {self._head.sequence} was seen and is missing")
-
-    def _meet(self, size: int, *, is_outside: bool) -> None:
-        self.met = size
-        if is_outside:
-            self.met_outside = size
 
 
 def _differs(tip: Tip, fault: Fault, detail: str) -> LedgerTamperedError:

@@ -158,8 +158,6 @@ class _Audit:
                 if progress is not None:
                     progress(self._tip.end, total)
             self._marks.finish(self._tip)
-            for tile, data in self._tree.partial() if self._published == self._tree.size else ():
-                self._check_tile(tile, data, is_needed=False)
         except LedgerTamperedError as error:
             return self._report(_VERDICTS.get(error.finding.fault, Verdict.TAMPERED), error.finding)
         except LedgerKeyError as error:
@@ -174,6 +172,8 @@ class _Audit:
             self._marks = self._read_marks(log_key)
         for tile, data in self._tree.add(record.stored, bytes.fromhex(record.hash_hex)):
             self._check_tile(tile, data, is_needed=self._tree.size <= self._published)
+        for tile, data in self._tree.partial() if self._tree.size == self._published else ():
+            self._check_tile(tile, data, is_needed=False)
         self._marks.check(self._chain.tip, self._tip, self._tree)
         self._tip = self._chain.tip
         self._first_timestamp = self._first_timestamp or record.timestamp

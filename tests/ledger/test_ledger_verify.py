@@ -138,7 +138,7 @@ def test_a_bad_checkpoint_is_tampering(write, folder, key, other_key):
         assert "file checkpoint" in report.finding.detail
 
 
-def test_every_flipped_bit_of_the_published_files_is_found(write, folder, key):
+def test_a_flipped_bit_of_a_published_file_is_found(write, folder, key, signers):
     write(300)
     for name in ("tile/entries/000", "tile/0/000", "tile/1/000.p/1", "tile/0/001.p/45"):
         data = bytearray((folder / name).read_bytes())
@@ -149,6 +149,14 @@ def test_every_flipped_bit_of_the_published_files_is_found(write, folder, key):
         assert name in report.finding.detail
         data[len(data) // 2] ^= 1
         (folder / name).write_bytes(data)
+    assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
+    partial = folder / "tile/0/001.p/45"
+    partial.write_bytes(bytes(45 * 32))
+    ledger = Ledger.open(folder, signers)
+    ledger.append({"after": "the checkpoint"})
+    partial.write_bytes(bytes(45 * 32))
+    assert verify(folder, key.verify_key).finding.fault is Fault.TILE
+    ledger.close()
     assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
     os.unlink(folder / "tile/entries/000")
     assert verify(folder, key.verify_key).verdict is Verdict.TAMPERED
