@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
@@ -30,6 +31,7 @@ from ledger import (
     SigningKey,
     Verdict,
     generate,
+    load_private,
     read_records,
     verify,
 )
@@ -208,7 +210,7 @@ def signing_key() -> SigningKey:
 
 @pytest.fixture
 def signers(signing_key: SigningKey) -> Signers:
-    return Signers(signing_key, NoteSigner("example.com/attunement", SigningKey(bytes(range(50, 82)))))
+    return signers_of(signing_key)
 
 
 @pytest.fixture
@@ -283,6 +285,21 @@ class Site:
         return self.folder / "ledger.key"
 
     @property
+    def journal(self) -> Path:
+        return self.ledger / "journal"
+
+    @property
+    def log_key(self) -> Path:
+        return self.folder / "log.key"
+
+    @property
+    def signers(self) -> Signers:
+        """The keys with which the command line writes."""
+        return Signers(
+            load_private(self.key), NoteSigner(Config().logging.origin, load_private(self.log_key))
+        )
+
+    @property
     def operator(self) -> Path:
         return self.folder / "operator.key"
 
@@ -298,7 +315,11 @@ class Site:
             "cycles": 30,
             "source": {"nodes": 16},
             "metrics": {"enabled": False},
-            "logging": {"audit_ledger_path": str(self.ledger), "key_path": str(self.key)},
+            "logging": {
+                "audit_ledger_path": str(self.ledger),
+                "key_path": str(self.key),
+                "log_key_path": str(self.log_key),
+            },
             "governance": {"operator_key_path": f"{self.operator}.pub"},
         }
         for name, change in changes.items():
@@ -313,7 +334,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = Site(tmp_path)
-    for private in (made.key, made.operator):
+    for private in (made.key, made.log_key, made.operator):
         generate(private, f"{private}.pub")
     return made
 

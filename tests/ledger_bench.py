@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ledger import Head, read_records
+from ledger import Head, NoteSigner, Signers, SigningKey, read_records
 from ledger import frame as frames
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,6 +19,11 @@ from ledger import Ledger, LedgerError, NoteSigner, Signers, SigningKey
 log = NoteSigner("example.com/attunement", SigningKey(bytes(range(2, 34))))
 signers = Signers(SigningKey(bytes(range(32))), log)
 """
+
+
+def signers_of(key: SigningKey) -> Signers:
+    """The keys of a ledger whose records this one signs."""
+    return Signers(key, NoteSigner("example.com/attunement", SigningKey(bytes(range(2, 34)))))
 
 
 def split(journal: bytes) -> list[bytes]:
