@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit lint format prove mutation crosshair figures bench bench-fold lock clean
+.PHONY: run test test-unit soak lint format prove mutation crosshair figures bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -26,6 +26,10 @@ format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The writer is killed a hundred times in the midst of its work; the tests that mount file systems need root.
+soak: .venv/dev.stamp
+	LEDGER_KILL_ROUNDS=100 $(BIN)/python -m pytest tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py
+
 prove: .venv/run.stamp
 	$(BIN)/python -m proofs
 
@@ -40,6 +44,7 @@ figures: .venv/dev.stamp
 
 bench: .venv/run.stamp
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/ledger_throughput.py
 
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20

@@ -19,7 +19,7 @@ from attunement.policy import kernel_limits
 from attunement.telemetry import Subscriber
 from kernel import Entry, Limits, Order, Outcome, SafetyKernel
 from kernel.safety_kernel import describe
-from ledger import Ledger, SigningKey, VerifyKey
+from ledger import Ledger, Signers, SigningKey, VerifyKey
 from optimizers import registry
 from optimizers.protocol import Optimizer, Space
 
@@ -46,7 +46,7 @@ class Attunement:
     Args:
         config: The configuration.
         engine: What is attuned.
-        key: Key that signs the ledger.
+        signers: Keys that sign the ledger.
         operator: Public key whose orders count, None when nobody may order.
         signatory: Operator who gives orders in this run, None when there is none.
         subscribers: Told every report.
@@ -68,7 +68,7 @@ class Attunement:
         self,
         config: Config,
         engine: Any,
-        key: SigningKey,
+        signers: Signers,
         operator: VerifyKey | None = None,
         signatory: Signatory | None = None,
         subscribers: Sequence[Subscriber] = (),
@@ -85,7 +85,7 @@ class Attunement:
         require_capabilities(engine)
         objective, tolerance = config.objective, config.safety.tolerance
         self._signatory = signatory
-        self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), key)
+        self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         try:
             self.kernel = self._kernel(config, limits, engine, KeyAuthority(operator, self._head))
             self.controller = LambdaAttunementController(

@@ -146,7 +146,7 @@ def run(
     """
     config = load(config_path, os.environ)
     signatory = _signatory(operator_key, actor, reason)
-    key = _ledger_key(config)
+    signers = _signers(config)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
     engine = build_engine(config)
@@ -156,7 +156,7 @@ def run(
         try:
             watchers, operator = (metrics, view), _operator(config)
             with Attunement(
-                config, engine, key, operator, signatory, watchers, allow_unverified
+                config, engine, signers, operator, signatory, watchers, allow_unverified
             ) as attunement:
                 approval = OneApproval(attunement.approve, attunement.kernel.mode)
                 attunement.controller.start()
@@ -166,7 +166,7 @@ def run(
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
-    verdict = _verify(Path(config.logging.audit_ledger_path), key.verify_key, None)
+    verdict = _verify(Path(config.logging.audit_ledger_path), _public_key(config), attunement.ledger.head())
     click.echo(verdict.sentence, err=True)
     if not verdict.is_verified or approval.is_refused:
         return EXIT_REFUSED
@@ -224,8 +224,14 @@ def ledger_group() -> None:
 
 @ledger_group.command()
 @_config_option
-@click.option("--path", type=click.Path(path_type=Path), help="Ledger file, instead of the configuration's.")
-@click.option("--public-key", type=click.Path(path_type=Path), help="Public key file of the ledger's key.")
+@click.option(
+    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
+)
+@click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    help="Public key file of the key that signed the first record.",
+)
 @click.option("--anchor", help="A head remembered from before, as SEQUENCE:HASH.")
 @_json_option
 def verify(
@@ -233,10 +239,10 @@ def verify(
 ) -> int:
     """Check every record's form, place and signature; exit code 3 if anything is wrong.
 
-    Example: lambda-attunement ledger verify --path ledger.log --public-key ledger.key.pub
+    Example: lambda-attunement ledger verify --path ledger --public-key ledger.key.pub
     """
     config = load(config_path, os.environ)
-    key = ledger.load_public(public_key or _public_path(config))
+    key = ledger.load_public(public_key) if public_key else _public_key(config)
     verdict = _verify(path or Path(config.logging.audit_ledger_path), key, _anchor(anchor))
     click.echo(json.dumps(verdict.as_json()) if as_json else verdict.sentence)
     return 0 if verdict.is_verified else EXIT_REFUSED
@@ -244,7 +250,9 @@ def verify(
 
 @ledger_group.command()
 @_config_option
-@click.option("--path", type=click.Path(path_type=Path), help="Ledger file, instead of the configuration's.")
+@click.option(
+    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
+)
 @click.option("--last", type=click.IntRange(min=1), help="Only so many of the newest records.")
 @_json_option
 def show(config_path: Path | None, path: Path | None, last: int | None, as_json: bool) -> None:
@@ -291,7 +299,7 @@ def prove(names: tuple[str, ...], as_json: bool) -> int:
 
 @cli.group()
 def keys() -> None:
-    """Make the key that signs the ledger."""
+    """Make the keys that sign the ledger."""
 
 
 @keys.command("init")
@@ -299,17 +307,18 @@ def keys() -> None:
 @click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
 @click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
 def keys_init(config_path: Path | None, path: Path | None, if_missing: bool) -> None:
-    """Make a key pair: PATH, readable by its owner alone, and PATH.pub; nothing is overwritten.
+    """Make the ledger's keys: FILE, readable by its owner alone, and FILE.pub; nothing is overwritten.
 
     The same command with --path makes an operator's key.
     """
-    private = path or Path(load(config_path, os.environ).logging.key_path)
-    if if_missing and private.exists():
-        click.echo(f"{private} is there already", err=True)
-        return
-    private.parent.mkdir(parents=True, exist_ok=True)
-    key = ledger.generate(private, _with_pub(private))
-    click.echo(f"key {key.verify_key.key_id}: {private} and {_with_pub(private)}")
+    log = load(config_path, os.environ).logging
+    for private in [path] if path else [Path(log.key_path), Path(log.log_key_path)]:
+        if if_missing and private.exists():
+            click.echo(f"{private} is there already", err=True)
+            continue
+        private.parent.mkdir(parents=True, exist_ok=True)
+        key = ledger.generate(private, _with_pub(private))
+        click.echo(f"key {key.verify_key.key_id}: {private} and {_with_pub(private)}")
 
 
 @cli.group("config")
@@ -348,8 +357,14 @@ def _signatory(key: Path | None, actor: str | None, reason: str | None) -> Signa
     return Signatory(ledger.load_private(key), str(actor), str(reason))
 
 
-def _ledger_key(config: Config) -> ledger.SigningKey:
-    path = Path(config.logging.key_path)
+def _signers(config: Config) -> ledger.Signers:
+    log = config.logging
+    return ledger.Signers(
+        _private_key(Path(log.key_path)), ledger.NoteSigner(log.origin, _private_key(Path(log.log_key_path)))
+    )
+
+
+def _private_key(path: Path) -> ledger.SigningKey:
     if not path.exists():
         raise KeyFileError(f"{path} does not exist: make it with `lambda-attunement keys init`")
     return ledger.load_private(path)
@@ -360,8 +375,8 @@ def _operator(config: Config) -> ledger.VerifyKey | None:
     return None if path is None else ledger.load_public(path)
 
 
-def _public_path(config: Config) -> Path:
-    return _with_pub(Path(config.logging.key_path))
+def _public_key(config: Config) -> ledger.VerifyKey:
+    return ledger.load_public(_with_pub(Path(config.logging.key_path)))
 
 
 def _with_pub(private: Path) -> Path:

@@ -178,8 +178,10 @@ class MetricsConfig:
 class LoggingConfig:
     """The audit ledger and the log."""
 
-    audit_ledger_path: str = option("var/ledger.log", "File of the signed ledger.")
-    key_path: str = option("var/ledger.key", "File of the key that signs it.")
+    audit_ledger_path: str = option("var/ledger", "Folder of the signed ledger.")
+    key_path: str = option("var/ledger.key", "File of the key that signs its records.")
+    log_key_path: str = option("var/ledger-log.key", "File of the key that signs its checkpoints.")
+    origin: str = option("localhost/lambda-attunement", "Name of the ledger, unique among logs.")
     level: Literal["debug", "info", "warning", "error"] = option("info", "Least level that is logged.")
 
 

@@ -12,7 +12,7 @@ from attunement.config_schema import Config
 from attunement.running import run_cycles
 from attunement.telemetry import CycleReport
 from kernel import Outcome
-from ledger import SigningKey, generate
+from ledger import NoteSigner, Signers, generate
 
 DRY_RUN_CYCLES = 400
 
@@ -73,24 +73,25 @@ class Compared:
 
 
 def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverified: bool = False) -> Compared:
-    """Run the configuration twice, with ledgers and a key of their own in folder.
+    """Run the configuration twice, with ledgers and keys of their own in folder.
 
     Raises:
         Exception: as of `Attunement` and `run_cycles`.
     """
-    key = generate(folder / "key", folder / "key.pub")
+    records, log = (generate(folder / name, folder / f"{name}.pub") for name in ("key", "log-key"))
+    signers = Signers(records, NoteSigner(config.logging.origin, log))
     optimizer = attrs.evolve(config.optimizer, name="hold")
-    held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held.log", key, allow_unverified)
-    return Compared(held, _run(config, cycles, folder / "attuned.log", key, allow_unverified))
+    held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held", signers, allow_unverified)
+    return Compared(held, _run(config, cycles, folder / "attuned", signers, allow_unverified))
 
 
 def _run(
-    config: Config, cycles: int, ledger_path: Path, key: SigningKey, allow_unverified: bool
+    config: Config, cycles: int, ledger_path: Path, signers: Signers, allow_unverified: bool
 ) -> RunFigures:
     scratch = attrs.evolve(config, logging=attrs.evolve(config.logging, audit_ledger_path=str(ledger_path)))
     engine, tally = build_engine(config), Tally(cycles)
     with Attunement(
-        scratch, engine, key, subscribers=(tally,), allow_unverified=allow_unverified
+        scratch, engine, signers, subscribers=(tally,), allow_unverified=allow_unverified
     ) as attunement:
         attunement.controller.start()
         run_cycles(engine, cycles, 0.0, Event(), lambda: None)

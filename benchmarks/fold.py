@@ -32,7 +32,7 @@ from attunement.telemetry import CycleReport
 from kernel import Outcome
 from kernel.limits import hold
 from kernel.rules import safety_checks
-from ledger import SigningKey
+from ledger import NoteSigner, Signers, SigningKey
 
 OPTIMIZERS = (
     "gradient",
@@ -47,6 +47,7 @@ OPTIMIZERS = (
 )
 EXAMPLE = "specification's example, no kernel"
 LAST = 500
+SIGNERS = Signers(SigningKey(bytes(32)), NoteSigner("localhost/fold", SigningKey(bytes(31) + b"\1")))
 
 
 @attrs.define
@@ -113,9 +114,9 @@ def attuned(config: Config, cycles: int) -> Run:
     run, engine = Run(config.optimizer.name, config.optimizer.seed), build_engine(config)
     watch = Watch(engine, run)
     with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "ledger.log")
+        path = str(Path(folder) / "ledger")
         config = attrs.evolve(config, logging=attrs.evolve(config.logging, audit_ledger_path=path))
-        with Attunement(config, engine, SigningKey(bytes(32)), subscribers=(watch,)) as attunement:
+        with Attunement(config, engine, SIGNERS, subscribers=(watch,)) as attunement:
             watch.attunement = attunement
             attunement.controller.start()
             run_cycles(engine, cycles, 0.0, Event(), lambda: None)

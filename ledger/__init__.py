@@ -1,14 +1,17 @@
-"""An append-only ledger: one file, one writer, every record chained and signed.
+"""An append-only ledger: one folder, one writer, a transparency log of signed records.
 
-`Ledger.open` writes, `verify` judges with the public key alone, `read_records` reads.
+`Ledger.open` writes, `verify` judges with a public key and the folder alone, `read_records` reads, and
+`evidence` makes proofs that tools of others check.
 """
 
 from ledger.canonical import JsonValue
 from ledger.chain import read_records
+from ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from ledger.errors import (
     CanonicalError,
     Fault,
     Finding,
+    HeadStoreError,
     KeyFileError,
     LedgerError,
     LedgerKeyError,
@@ -16,17 +19,28 @@ from ledger.errors import (
     LedgerReadError,
     LedgerTamperedError,
     LedgerWriteError,
+    NoteError,
+    OwnershipLostError,
+    ProofError,
+    WitnessError,
 )
+from ledger.head_store import HeadRow, HeadStore, postgres_head_store, sqlite_head_store
 from ledger.keys import SigningKey, VerifyKey, generate, load_private, load_public
-from ledger.log import Ledger, Receipt
+from ledger.log import Cadence, Ledger, Receipt, Signers
+from ledger.note import NoteKey, NoteSigner
 from ledger.record import Head, Kind, Record
 from ledger.verify import Report, Verdict, verify
 
 __all__ = [
+    "Cadence",
     "CanonicalError",
+    "Checkpoint",
     "Fault",
     "Finding",
     "Head",
+    "HeadRow",
+    "HeadStore",
+    "HeadStoreError",
     "JsonValue",
     "KeyFileError",
     "Kind",
@@ -37,15 +51,26 @@ __all__ = [
     "LedgerReadError",
     "LedgerTamperedError",
     "LedgerWriteError",
+    "NoteError",
+    "NoteKey",
+    "NoteSigner",
+    "OwnershipLostError",
+    "ProofError",
     "Receipt",
     "Record",
     "Report",
+    "SignedCheckpoint",
+    "Signers",
     "SigningKey",
     "Verdict",
     "VerifyKey",
+    "WitnessError",
     "generate",
     "load_private",
     "load_public",
+    "open_checkpoint",
+    "postgres_head_store",
     "read_records",
+    "sqlite_head_store",
     "verify",
 ]

@@ -57,6 +57,9 @@ def parse(data: bytes) -> JsonValue:
     """
     if not len(data) <= MAX_BYTES:
         raise CanonicalError(f"value takes {len(data)} bytes, must not exceed {MAX_BYTES}")
+    common = _parsed_as_it_stands(data)
+    if common is not None:
+        return common
     try:
         value: JsonValue = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -187,3 +190,32 @@ _DECODER = json.JSONDecoder(
     parse_float=_no_float,
     parse_constant=_no_float,
 )
+
+
+# Longer integers, and more containers than may be nested, take the careful way.
+_COMMON_DIGITS = 20
+
+
+def _common_integer(digits: str) -> int:
+    if len(digits) < _COMMON_DIGITS:
+        return int(digits)
+    raise ValueError(digits)
+
+
+_COMMON_DECODER = json.JSONDecoder(parse_int=_common_integer, parse_float=_no_float, parse_constant=_no_float)
+_SORTING_ENCODER = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+
+
+def _parsed_as_it_stands(data: bytes) -> JsonValue:
+    # Canonical bytes are those that encoding gives back, whatever a decoder makes of others: a key that is
+    # there twice, an escape, a space or an order of keys does not come back. None says only that the value
+    # needs a closer look, which then says what is wrong.
+    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+        return None
+    try:
+        value: JsonValue = _COMMON_DECODER.decode(data.decode("utf-8"))
+        return value if _SORTING_ENCODER.encode(value).encode("utf-8") == data else None
+    except (ValueError, CanonicalError):
+        return None

@@ -1,27 +1,47 @@
-"""Walk a ledger from its first byte: every record's form, key, signature and place, in bounded memory."""
+"""Walk a journal from its first byte: every record's form, key, signature and place, in bounded memory."""
 
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
+from ledger import frame
 from ledger.canonical import JsonValue
-from ledger.errors import Fault, Finding, KeyFileError, LedgerKeyError, LedgerReadError, LedgerTamperedError
-from ledger.keys import VerifyKey, decode_base64, encode_base64
-from ledger.record import EMPTY, FORMAT, MAX_LINE_BYTES, Kind, Record, RecordError, Tip, parse, signed_bytes
+from ledger.errors import (
+    Fault,
+    Finding,
+    KeyFileError,
+    LedgerKeyError,
+    LedgerReadError,
+    LedgerTamperedError,
+    NoteError,
+)
+from ledger.keys import SigningKey, VerifyKey, decode_base64, encode_base64
+from ledger.note import NoteKey
+from ledger.record import EMPTY, FORMAT, Kind, Record, RecordError, Tip, parse, signed_bytes
+
+JOURNAL: Final = "journal"
+
+_SUCCESSION_DOMAIN = b"lambda-attunement/ledger/succession/v1\0"
 
 
 class Chain:
-    """A walk along a ledger.
+    """A walk along a journal.
 
     Args:
-        key: the key that must have signed every record; None reads without checking signatures.
+        first_key: the key that must have signed the first record; None takes the one that it names.
+        checks_signatures: whether the records after the first have their signatures checked.
     """
 
-    def __init__(self, key: VerifyKey | None) -> None:
-        self._key = key
+    def __init__(self, first_key: VerifyKey | None, *, checks_signatures: bool = True) -> None:
+        self._first_key = first_key
+        self._checks_signatures = checks_signatures
+        # The key in force: the first record names it, and rotation records name its successors.
+        self.key: VerifyKey | None = None
         # Where the walk stands: the last record that was found good.
         self.tip: Tip = EMPTY
-        # An unterminated last line: what a crash, or a writer still writing, leaves behind.
+        # The log's key, as the first record names it; None before the first record.
+        self.log_key: NoteKey | None = None
+        # A frame that was not ended: what a crash, or a writer still writing, leaves behind.
         self.tail: bytes = b""
 
     def walk(self, stream: BinaryIO) -> Iterator[Record]:
@@ -32,37 +52,42 @@ class Chain:
             LedgerTamperedError: naming the first bad record; no record at all is bad as well.
             LedgerKeyError: the first record is good, under another key.
         """
-        while line := self._next_line(stream):
-            if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-                self.tail = line
-                break
+        while stored := self._next(stream):
             try:
-                record = self._examine(line)
+                record = self._examine(stored)
             except RecordError as error:
                 raise self._tampered(error.fault, error.detail) from error
-            self.tip = Tip(record.sequence, record.hash_hex, record.timestamp, self.tip.end + len(line))
+            end = self.tip.end + len(stored) + frame.OVERHEAD
+            self.tip = Tip(record.sequence, record.hash_hex, record.timestamp, end)
             yield record
         if self.tip == EMPTY:
             raise self._tampered(Fault.TRUNCATED, "a ledger begins with a whole genesis record")
 
-    def _next_line(self, stream: BinaryIO) -> bytes:
+    def _next(self, stream: BinaryIO) -> bytes | None:
         try:
-            # Never more than this is held, however long the line that somebody put there.
-            return stream.readline(MAX_LINE_BYTES)
+            return frame.read(stream)
+        except frame.TornFrame as torn:
+            self.tail = torn.tail
+            return None
+        except RecordError as error:
+            raise self._tampered(error.fault, error.detail) from error
         except OSError as error:
             place = f"record {self.tip.sequence + 1} at byte {self.tip.end}"
             raise LedgerReadError(f"cannot read {place}: {error.strerror}") from error
 
-    def _examine(self, line: bytes) -> Record:
-        if not line.endswith(b"\n"):
-            raise RecordError(Fault.CANONICAL_FORM, f"line is longer than {MAX_LINE_BYTES} bytes")
-        record = parse(line)
-        key = self._key if self.tip != EMPTY else _genesis_key(record)
-        if key is not None:
-            _check_signature(key, record, line)
+    def _examine(self, stored: bytes) -> Record:
+        record = parse(stored)
+        if self.key is None:
+            self.key, self.log_key = _genesis_keys(record)
+            _check_signature(self.key, record)
+        elif self._checks_signatures:
+            _check_signature(self.key, record)
         self._check_place(record)
-        if self.tip == EMPTY and self._key is not None and self._key != key:
-            raise LedgerKeyError(written_by=record.key_id, held=self._key.key_id)
+        first = self._first_key
+        if self.tip == EMPTY and first is not None and first != self.key:
+            raise LedgerKeyError(written_by=record.key_id, held=first.key_id)
+        if record.kind is Kind.ROTATION:
+            self.key = _successor(record)
         return record
 
     def _check_place(self, record: Record) -> None:
@@ -87,51 +112,84 @@ class Chain:
         return LedgerTamperedError(Finding(self.tip.sequence + 1, self.tip.end, fault, detail))
 
 
-def _check_signature(key: VerifyKey, record: Record, line: bytes) -> None:
-    if not record.key_id == key.key_id:
-        raise RecordError(Fault.UNKNOWN_KEY, f"key is {record.key_id}, must be {key.key_id}")
-    if not key.verifies(record.signature, signed_bytes(line)):
-        raise RecordError(Fault.SIGNATURE, f"it is not a signature of this record by key {key.key_id}")
+def genesis_body(key: VerifyKey, log_key: NoteKey) -> dict[str, JsonValue]:
+    """Return the body of the first record: what the ledger is, and the keys that write it."""
+    return {"format": FORMAT, "log_key": str(log_key), "public_key": encode_base64(key.raw)}
 
 
-def genesis_body(key: VerifyKey) -> dict[str, JsonValue]:
-    """Return the body of the first record: what the file is, and the key that writes it."""
-    return {"format": FORMAT, "public_key": encode_base64(key.raw)}
+def rotation_body(successor: SigningKey, before: str) -> dict[str, JsonValue]:
+    """Return the body of a record that names the key which signs all records after it.
+
+    The successor signs the hash of the record before, so that nobody can put another history before it.
+    """
+    proof = encode_base64(successor.sign(_SUCCESSION_DOMAIN + before.encode("ascii")))
+    return {"proof": proof, "public_key": encode_base64(successor.verify_key.raw)}
 
 
-def read_records(path: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield the records of a ledger without its lock, up to a torn last line, if there is one.
+def journal_path(folder: str | os.PathLike[str]) -> str:
+    """Return the name of the journal of a ledger's folder."""
+    return os.path.join(os.fspath(folder), JOURNAL)
+
+
+def read_records(folder: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield the records of a ledger without its lock, up to a torn last record, if there is one.
 
     The form, the sequence, the hash chain and the times are checked, and the first record's signature; the
     signatures of the others are not: that is `verify`.
 
     Raises:
-        LedgerReadError: the file cannot be read.
+        LedgerReadError: the journal cannot be read.
         LedgerTamperedError: naming the first bad record, once the good ones before it were yielded.
     """
-    with open_ledger(path) as stream:
-        yield from Chain(None).walk(stream)
+    with open_journal(folder) as stream:
+        yield from Chain(None, checks_signatures=False).walk(stream)
 
 
-def open_ledger(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a ledger file for reading, without its lock.
+def open_journal(folder: str | os.PathLike[str]) -> BinaryIO:
+    """Open a ledger's journal for reading, without its lock.
 
     Raises:
         LedgerReadError: it cannot be opened.
     """
     try:
-        return open(path, "rb")
+        return open(journal_path(folder), "rb")
     except OSError as error:
-        raise LedgerReadError(f"cannot read {os.fspath(path)}: {error.strerror}") from error
+        raise LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error
 
 
-def _genesis_key(record: Record) -> VerifyKey:
+def _check_signature(key: VerifyKey, record: Record) -> None:
+    if not record.key_id == key.key_id:
+        raise RecordError(Fault.UNKNOWN_KEY, f"key is {record.key_id}, must be {key.key_id}")
+    if not key.verifies(record.signature, signed_bytes(record.stored)):
+        raise RecordError(Fault.SIGNATURE, f"it is not a signature of this record by key {key.key_id}")
+
+
+def _genesis_keys(record: Record) -> tuple[VerifyKey, NoteKey]:
+    key, log_key = _public_key(record), record.body.get("log_key")
+    try:
+        log = NoteKey.parse(log_key if isinstance(log_key, str) else "")
+    except NoteError as error:
+        raise RecordError(Fault.UNKNOWN_KEY, f"log_key of the first record: {error}") from error
+    if record.body == genesis_body(key, log):
+        return key, log
+    raise RecordError(Fault.CANONICAL_FORM, "the body of the first record is not that of a genesis record")
+
+
+def _successor(record: Record) -> VerifyKey:
+    successor = _public_key(record)
+    proof = record.body.get("proof")
+    signature = decode_base64(proof) if isinstance(proof, str) else None
+    if not (record.body.keys() == {"proof", "public_key"} and signature is not None):
+        raise RecordError(Fault.CANONICAL_FORM, "the body is not that of a rotation record")
+    if not successor.verifies(signature, _SUCCESSION_DOMAIN + record.previous_hash.encode("ascii")):
+        raise RecordError(Fault.SIGNATURE, f"proof is not a signature by the successor {successor.key_id}")
+    return successor
+
+
+def _public_key(record: Record) -> VerifyKey:
     value = record.body.get("public_key")
     raw = decode_base64(value) if isinstance(value, str) else None
     try:
-        key = VerifyKey(raw or b"")
+        return VerifyKey(raw or b"")
     except KeyFileError as error:
-        raise RecordError(Fault.UNKNOWN_KEY, f"public_key of the first record: {error}") from error
-    if record.body == genesis_body(key):
-        return key
-    raise RecordError(Fault.CANONICAL_FORM, "the body of the first record is not that of a genesis record")
+        raise RecordError(Fault.UNKNOWN_KEY, f"public_key of the record: {error}") from error

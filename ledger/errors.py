@@ -8,6 +8,7 @@ import attrs
 class Fault(enum.Enum):
     """What is wrong with a record, as a verdict says it."""
 
+    FRAME = "frame"
     CANONICAL_FORM = "canonical form"
     UNKNOWN_KEY = "unknown key"
     SIGNATURE = "signature"
@@ -15,11 +16,14 @@ class Fault(enum.Enum):
     CHAIN = "chain"
     TIMESTAMP = "timestamp"
     TRUNCATED = "truncated"
+    CHECKPOINT = "checkpoint"
+    TREE = "tree"
+    TILE = "tile"
 
 
 @attrs.frozen
 class Finding:
-    """The first bad record: its place in the ledger, the byte where its line begins, and why it is bad."""
+    """The first bad record: its place, the byte of the journal where it begins, and why it is bad."""
 
     sequence: int
     offset: int
@@ -43,7 +47,7 @@ class KeyFileError(LedgerError):
 
 
 class LedgerReadError(LedgerError):
-    """The ledger file cannot be read."""
+    """A file of the ledger cannot be read."""
 
 
 class LedgerWriteError(LedgerError):
@@ -54,12 +58,32 @@ class LedgerLockedError(LedgerError):
     """Another writer holds the ledger."""
 
 
+class NoteError(LedgerError):
+    """A signed note, a checkpoint or a vkey is malformed, or a signature on it does not hold."""
+
+
+class ProofError(LedgerError):
+    """A proof does not show what it should, or cannot be made."""
+
+
+class HeadStoreError(LedgerError):
+    """The store of heads cannot be asked, or its answer is of no use."""
+
+
+class OwnershipLostError(LedgerError):
+    """The row of this ledger's head is another writer's: nothing may be appended here any more."""
+
+
+class WitnessError(LedgerError):
+    """A witness did not cosign."""
+
+
 class LedgerKeyError(LedgerError):
     """The ledger is whole at its beginning, but was written by another key.
 
     Args:
-        written_by: key id found in the ledger.
-        held: key id of this process.
+        written_by: the key found in the ledger, as its id or vkey.
+        held: the key of this process.
     """
 
     def __init__(self, written_by: str, held: str) -> None:

@@ -1,4 +1,4 @@
-"""New files that appear whole or not at all, and survive a power cut."""
+"""Files that appear whole or not at all, and survive a power cut."""
 
 import os
 import secrets
@@ -23,6 +23,21 @@ def publish(path: str, data: bytes, mode: int) -> None:
     finally:
         os.unlink(draft)
     sync_directory(os.path.dirname(path))
+
+
+def replace(path: str, data: bytes, mode: int) -> None:
+    """Put a file that holds `data` in a place, taken or not. The directory entry is for the caller to sync.
+
+    Raises:
+        OSError: it could not be written; what was there is unharmed.
+    """
+    draft = f"{path}.new"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with open(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fdatasync(descriptor)
+    os.rename(draft, path)
 
 
 def make_directories(path: str) -> None:

@@ -11,9 +11,8 @@ import os
 import stat
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from nacl.signing import SigningKey as NaclSigningKey
+from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from ledger import files
 from ledger.errors import KeyFileError
@@ -44,6 +43,29 @@ _SMALL_ORDER_Y = frozenset(
 )
 
 
+# Keys whose secrets are in print: the first three of RFC 8032, section 7.1, and those that the tests of other
+# projects and of this one sign with. They are never read from a file.
+_PUBLISHED = frozenset(
+    map(
+        bytes.fromhex,
+        (
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+            "1a5cd907143c384c41e830c5bce12aa8817ec5649aaabf2c31388b35b2d744d6",
+            "e1d3bb843784420c1cda9ce9f01232cab7aca371dbcd0d23ea0ee710859244b1",
+            "66e0b858e462a609e66fe71370c816d8846ff103d5499a22a7fec37fdbc424a7",
+            "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29",
+            "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8",
+            "79b5562e8fe654f94078b112e8a98ba7901f853ae695bed7e0e3910bad049664",
+            "43cdc023d22d5f9e107d1a0693457d35d1d10eb7d21c721192f56f5de40665d3",
+            "5e423033044f56a13a686799487bcbfa63dd1e39204cec27dd39a26daa615628",
+            "0bbc346a57667c380120bd9c7fd7e51d2c5fdfea37cd2f5bf405b2c6bf6f2d78",
+        ),
+    )
+)
+
+
 class VerifyKey:
     """A public key that is known to be of large order.
 
@@ -62,15 +84,16 @@ class VerifyKey:
             raise KeyFileError("public key has a y coordinate above 2**255 - 20")
         if y in _SMALL_ORDER_Y:
             raise KeyFileError("public key is a point of small order")
-        self._key = Ed25519PublicKey.from_public_bytes(raw)
         self.raw: Final = raw
         self.key_id: Final = hashlib.sha256(_KEY_ID_DOMAIN + raw).hexdigest()[:KEY_ID_CHARACTERS]
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Say whether `signature` (64 bytes) is this key's signature of `message`."""
+        if len(signature) != SIGNATURE_BYTES:
+            return False
         try:
-            self._key.verify(signature, message)
-        except InvalidSignature:
+            crypto_sign_open(signature + message, self.raw)
+        except BadSignatureError:
             return False
         return True
 
@@ -97,14 +120,12 @@ class SigningKey:
     def __init__(self, seed: bytes) -> None:
         if not len(seed) == _KEY_BYTES:
             raise KeyFileError(f"private key has {len(seed)} bytes, must have {_KEY_BYTES}")
-        # libsodium signs, OpenSSL verifies: two implementations have to agree on every record, and the one
-        # that every append waits for is the faster.
-        self._key = NaclSigningKey(seed)
-        self.verify_key: Final = VerifyKey(self._key.verify_key.encode())
+        public, self._secret = crypto_sign_seed_keypair(seed)
+        self.verify_key: Final = VerifyKey(public)
 
     def sign(self, message: bytes) -> bytes:
         """Return the 64 bytes of the signature of `message`."""
-        return self._key.sign(message).signature
+        return crypto_sign(message, self._secret)[:SIGNATURE_BYTES]
 
     def __repr__(self) -> str:
         return f"SigningKey({self.verify_key.key_id})"
@@ -133,7 +154,8 @@ def load_private(path: str | os.PathLike[str]) -> SigningKey:
     """Read a private key file.
 
     Raises:
-        KeyFileError: it cannot be read, others than its owner may open it, or it is malformed.
+        KeyFileError: it cannot be read, others than its owner may open it, it is malformed, or its secret was
+            published.
     """
     name = os.fspath(path)
     text, mode = _read(name)
@@ -141,7 +163,7 @@ def load_private(path: str | os.PathLike[str]) -> SigningKey:
         raise KeyFileError(f"{name} has mode {mode:04o}, must be its owner's alone: chmod 600 {name}")
     seed = _payload(name, PRIVATE_TAG, text)
     key = SigningKey(seed)
-    _check_rendering(name, text, _render(PRIVATE_TAG, key.verify_key, seed))
+    _check_key(name, key.verify_key, text, _render(PRIVATE_TAG, key.verify_key, seed))
     return key
 
 
@@ -149,7 +171,8 @@ def load_public(path: str | os.PathLike[str]) -> VerifyKey:
     """Read a public key file.
 
     Raises:
-        KeyFileError: it cannot be read, is malformed, or holds a key of small order.
+        KeyFileError: it cannot be read, is malformed, or holds a key of small order or one whose secret was
+            published.
     """
     name = os.fspath(path)
     text, _ = _read(name)
@@ -157,7 +180,7 @@ def load_public(path: str | os.PathLike[str]) -> VerifyKey:
         key = VerifyKey(_payload(name, PUBLIC_TAG, text))
     except KeyFileError as error:
         raise KeyFileError(f"{name}: {error}") from error
-    _check_rendering(name, text, _render(PUBLIC_TAG, key, key.raw))
+    _check_key(name, key, text, _render(PUBLIC_TAG, key, key.raw))
     return key
 
 
@@ -192,9 +215,11 @@ def _payload(name: str, tag: str, text: bytes) -> bytes:
     return payload
 
 
-def _check_rendering(name: str, text: bytes, rendered: bytes) -> None:
+def _check_key(name: str, key: VerifyKey, text: bytes, rendered: bytes) -> None:
     if not text == rendered:
         raise KeyFileError(f"{name} is malformed: its key id or its line end does not fit its key")
+    if key.raw in _PUBLISHED:
+        raise KeyFileError(f"{name} holds a test key: its secret was published")
 
 
 def _write(name: str, data: bytes, mode: int) -> None:

@@ -1,12 +1,13 @@
-"""One record as one line: how it is written, and how it is read back.
+"""One record: how it is written, and how it is read back.
 
-A line is the canonical bytes of an object and a newline. Its members, in the order in which they stand:
+A record is stored as the canonical bytes of an object: they are its leaf in the Merkle tree. Its members, in
+the order in which they stand:
 
     body       what the caller says
     clock      the reading of a clock that went back; absent otherwise
     key        id of the key that signed
-    kind       genesis (the first record), entry, or recovery (a torn record was cut off)
-    prev       hex SHA-256 of the line before, newline included; 64 zeros in the first record
+    kind       what `Kind` lists
+    prev       hex leaf hash (RFC 6962) of the record before; 64 zeros in the first record
     seq        0, 1, 2, ...
     signature  base64 of Ed25519 over the domain prefix and the canonical bytes of the other members
     timestamp  UTC, the clock's reading or the last record's timestamp, whichever is later
@@ -14,7 +15,6 @@ A line is the canonical bytes of an object and a newline. Its members, in the or
 """
 
 import enum
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
@@ -25,10 +25,10 @@ from ledger import canonical
 from ledger.canonical import JsonValue
 from ledger.errors import CanonicalError, Fault
 from ledger.keys import KEY_ID_CHARACTERS, SIGNATURE_BYTES, SigningKey, decode_base64, encode_base64
+from ledger.merkle import leaf_hash
 
 FORMAT: Final = "lambda-attunement-ledger"
 VERSION: Final = 1
-MAX_LINE_BYTES: Final = canonical.MAX_BYTES + 1
 SIGNATURE_DOMAIN: Final = b"lambda-attunement/ledger/record/v1\0"
 
 _HASH_CHARACTERS = 64
@@ -37,23 +37,39 @@ _MEMBERS = {"body", "key", "kind", "prev", "seq", "signature", "timestamp", "v"}
 
 # Both have one length, since a signature always takes 88 characters and a timestamp 27.
 _SIGNATURE_LENGTH = len('"signature":"",') + len(encode_base64(bytes(SIGNATURE_BYTES)))
-_TAIL_LENGTH = len('"timestamp":"2000-01-01T00:00:00.000000Z","v":1}\n')
+_TAIL_LENGTH = len('"timestamp":"2000-01-01T00:00:00.000000Z","v":1}')
+
+# What all members but the body can take at most: a clock, the longest kind, and a sequence of 19 digits.
+RECORD_OVERHEAD: Final = 400
+MAX_BODY_BYTES: Final = canonical.MAX_BYTES - RECORD_OVERHEAD
 
 
 class Kind(enum.Enum):
     """Who speaks in the body of a record."""
 
+    # The first record: what the ledger is, and the keys that write it.
     GENESIS = "genesis"
+    # What the caller says.
     ENTRY = "entry"
+    # A torn record was cut off; length and SHA-256 of what was set aside.
     RECOVERY = "recovery"
+    # The successor of the key that signs this record.
+    ROTATION = "rotation"
+    # A writer took over the row of the head.
+    EPOCH = "epoch"
+    # The writer could not write a record, and stopped.
+    STOP = "stop"
+
+
+_KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 @attrs.frozen
 class Record:
     """A record as it was read.
 
-    `timestamp` and `clock` are UTC texts, `YYYY-MM-DDTHH:MM:SS.ffffffZ`; `hash_hex` is the SHA-256 of the
-    stored line, which the next record names as its `previous_hash`.
+    `timestamp` and `clock` are UTC texts, `YYYY-MM-DDTHH:MM:SS.ffffffZ`; `stored` are its bytes, and
+    `hash_hex` is their leaf hash, which the next record names as its `previous_hash`.
     """
 
     sequence: int
@@ -65,13 +81,14 @@ class Record:
     body: dict[str, JsonValue]
     signature: bytes
     hash_hex: str
+    stored: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen
 class Tip:
     """The end of a ledger: all that the next record must follow.
 
-    `sequence` and `hash_hex` are those of the last record, `end` is the length of the file in bytes.
+    `sequence` and `hash_hex` are those of the last record, `end` is the length of the journal in bytes.
     """
 
     sequence: int
@@ -82,7 +99,7 @@ class Tip:
 
 @attrs.frozen
 class Head:
-    """The last record's place and its line's SHA-256: what an auditor remembers to notice a cut tail.
+    """The last record's place and its leaf hash: what an auditor remembers to notice a cut tail.
 
     Raises:
         ValueError: the sequence is negative.
@@ -96,7 +113,7 @@ EMPTY: Final = Tip(sequence=-1, hash_hex="0" * _HASH_CHARACTERS, timestamp="", e
 
 
 class RecordError(Exception):
-    """A line is not a record, or not the one that belongs there."""
+    """Bytes are not a record, or not the one that belongs there."""
 
     def __init__(self, fault: Fault, detail: str) -> None:
         super().__init__(detail)
@@ -104,51 +121,59 @@ class RecordError(Exception):
         self.detail = detail
 
 
-def seal(tip: Tip, kind: Kind, body: Mapping[str, JsonValue], now: str, key: SigningKey) -> tuple[bytes, Tip]:
-    """Sign `body` as the record after `tip`.
+def encode_body(body: Mapping[str, JsonValue]) -> bytes:
+    """Return the beginning of a record, which needs no place in the ledger yet.
+
+    Raises:
+        CanonicalError: the body has no canonical bytes, or a record of it might exceed `MAX_BYTES`.
+    """
+    begun = canonical.encode({"body": dict(body)})[:-1]
+    if len(begun) <= MAX_BODY_BYTES:
+        return begun
+    raise CanonicalError(f"body takes {len(begun)} bytes, must not exceed {MAX_BODY_BYTES}")
+
+
+def seal(tip: Tip, kind: Kind, begun: bytes, now: str, key: SigningKey) -> tuple[bytes, Tip]:
+    """Sign a body as the record after `tip`.
 
     Args:
         tip: the end of the ledger so far.
         kind: who speaks.
-        body: any canonical mapping.
+        begun: the body, as `encode_body` returns it.
         now: the clock's reading, in the form of `format_utc`.
-        key: the ledger's key.
+        key: the key that signs records.
 
     Returns:
-        The line, newline included, and the end of the ledger once it is written.
-
-    Raises:
-        CanonicalError: the body has no canonical bytes, or the line would be longer than `MAX_LINE_BYTES`.
+        The record's bytes, and the end of the ledger; `end` is that of the old tip, since what a record takes
+        in the journal is the journal's affair.
     """
     # The text form of the time sorts as the time does.
     timestamp, clock = (now, "") if now >= tip.timestamp else (tip.timestamp, f'"clock":"{now}",')
     sequence = tip.sequence + 1
-    head = canonical.encode({"body": dict(body)})[:-1] + (
+    head = begun + (
         f',{clock}"key":"{key.verify_key.key_id}","kind":"{kind.value}",'
         f'"prev":"{tip.hash_hex}","seq":{sequence},'
     ).encode("ascii")
     tail = f'"timestamp":"{timestamp}","v":{VERSION}}}'.encode("ascii")
     signature = encode_base64(key.sign(SIGNATURE_DOMAIN + head + tail)).encode("ascii")
-    line = b'%b"signature":"%b",%b\n' % (head, signature, tail)
-    if not len(line) <= MAX_LINE_BYTES:
-        raise CanonicalError(f"record takes {len(line)} bytes, must not exceed {MAX_LINE_BYTES}")
-    return line, Tip(sequence, hashlib.sha256(line).hexdigest(), timestamp, tip.end + len(line))
+    stored = b'%b"signature":"%b",%b' % (head, signature, tail)
+    return stored, Tip(sequence, leaf_hash(stored).hex(), timestamp, tip.end)
 
 
-def signed_bytes(line: bytes) -> bytes:
-    """Return what the signature in a well-formed line (one that `parse` took) is a signature of."""
-    tail = len(line) - _TAIL_LENGTH
-    return SIGNATURE_DOMAIN + line[: tail - _SIGNATURE_LENGTH] + line[tail:-1]
+def signed_bytes(stored: bytes) -> bytes:
+    """Return what the signature in a well-formed record (one that `parse` took) is a signature of."""
+    tail = len(stored) - _TAIL_LENGTH
+    return SIGNATURE_DOMAIN + stored[: tail - _SIGNATURE_LENGTH] + stored[tail:]
 
 
-def parse(line: bytes) -> Record:
-    """Read one line, newline included. Its form is checked; its signature and its place are not.
+def parse(stored: bytes) -> Record:
+    """Read one record. Its form is checked; its signature and its place are not.
 
     Raises:
-        RecordError: the line is not canonical, or a member is missing, unknown or malformed.
+        RecordError: it is not canonical, or a member is missing, unknown or malformed.
     """
     try:
-        members = canonical.parse(line[:-1])
+        members = canonical.parse(stored)
     except CanonicalError as error:
         raise RecordError(Fault.CANONICAL_FORM, str(error)) from error
     if not (isinstance(members, dict) and members.keys() - {"clock"} == _MEMBERS):
@@ -165,7 +190,8 @@ def parse(line: bytes) -> Record:
         kind=_kind(members["kind"]),
         body=_body(members["body"]),
         signature=_signature(members["signature"]),
-        hash_hex=hashlib.sha256(line).hexdigest(),
+        hash_hex=leaf_hash(stored).hex(),
+        stored=stored,
     )
 
 
@@ -183,11 +209,11 @@ def format_utc(moment: datetime) -> str:
 def _time(name: str, value: JsonValue) -> str:
     if isinstance(value, str) and value.endswith("Z"):
         try:
-            moment = datetime.fromisoformat(value[:-1]).replace(tzinfo=UTC)
+            moment = datetime.fromisoformat(value[:-1])
         except ValueError as error:
             raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time") from error
-        # fromisoformat reads many spellings.
-        if format_utc(moment) == value:
+        # fromisoformat reads many spellings, and zones.
+        if moment.isoformat(timespec="microseconds") == value[:-1] and moment.tzinfo is None:
             return value
     raise RecordError(Fault.CANONICAL_FORM, f"{name} is not a UTC time")
 
@@ -205,9 +231,9 @@ def _hex(name: str, value: JsonValue, characters: int) -> str:
 
 
 def _kind(value: JsonValue) -> Kind:
-    for kind in Kind:
-        if kind.value == value:
-            return kind
+    kind = _KINDS.get(value) if isinstance(value, str) else None
+    if kind is not None:
+        return kind
     raise RecordError(Fault.CANONICAL_FORM, "kind is not known")
 
 

@@ -1,26 +1,57 @@
-"""Check a ledger as an auditor does: with the public key alone, and no lock."""
+"""Check a ledger as an auditor does: with a public key and the folder alone, and no lock."""
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import attrs
 
-from ledger.chain import Chain, open_ledger
-from ledger.errors import Fault, Finding, LedgerKeyError, LedgerTamperedError
+from ledger.chain import Chain, open_journal
+from ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from ledger.errors import (
+    Fault,
+    Finding,
+    LedgerKeyError,
+    LedgerReadError,
+    LedgerTamperedError,
+    NoteError,
+)
 from ledger.keys import VerifyKey
-from ledger.record import EMPTY, Head
+from ledger.marks import Mark, Marks
+from ledger.note import MAX_NOTE_BYTES, NoteKey
+from ledger.publish import CHECKPOINT, holds
+from ledger.record import EMPTY, Head, Record
+from ledger.tiles import Tile
+from ledger.tree import Tree
+
+WITNESSED = "witnessed"
 
 
 class Verdict(enum.Enum):
-    """What can be said of a ledger. Only VERIFIED says that all of it is good."""
+    """What can be said of a ledger. Only VERIFIED says that all of it is good and nothing is missing.
+
+    VERIFIED: all is good, up to something that was remembered outside of the folder.
+    NO_ANCHOR: all is good, but nothing from outside was given: a folder that was set back as a whole to an
+        earlier state looks like this.
+    TORN_TAIL: every whole record is good, and a record follows that was not ended, left by a crash or by a
+        writer at work.
+    TRUNCATED: records that were seen are missing from the end.
+    FORKED: every record is good, but they are another history than the one that was seen.
+    TAMPERED: a record, a tile or the checkpoint is not what its writer wrote.
+    UNVERIFIABLE: the ledger was written by another key than the one that was given.
+    """
 
     VERIFIED = "verified"
+    NO_ANCHOR = "no anchor"
     TORN_TAIL = "torn tail"
     TRUNCATED = "truncated"
+    FORKED = "forked"
     TAMPERED = "tampered"
     UNVERIFIABLE = "unverifiable"
+
+
+_VERDICTS = {Fault.TRUNCATED: Verdict.TRUNCATED, Fault.TREE: Verdict.FORKED}
 
 
 @attrs.frozen
@@ -28,96 +59,169 @@ class Report:
     """The outcome of a verification.
 
     Attributes:
-        verdict: TORN_TAIL: every whole record is good, and an unterminated line follows, left by a crash or
-            by a writer at work. TRUNCATED: the remembered head is missing. TAMPERED: a record is bad.
-            UNVERIFIABLE: the ledger was written by another key.
+        verdict: what can be said.
         records: how many records are good, counted from the first.
-        size: bytes of these records.
+        size: bytes of the journal that these records take.
         head: the last good record; None if there is none.
+        root: Merkle root over the good records.
         first_timestamp: UTC time of the first good record.
         last_timestamp: UTC time of the last good record.
-        finding: the first bad record; None if and only if the verdict is VERIFIED.
+        published: how many records the folder's checkpoint covers, 0 if it has none.
+        anchored: how many records are covered by what was remembered outside of the folder.
+        witnesses: names of the given witnesses whose cosignatures were found good.
+        finding: what is wrong; None for VERIFIED and NO_ANCHOR.
     """
 
     verdict: Verdict
     records: int
     size: int
     head: Head | None
+    root: bytes
     first_timestamp: str | None
     last_timestamp: str | None
+    published: int
+    anchored: int
+    witnesses: tuple[str, ...]
     finding: Finding | None
 
 
 def verify(
-    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     public_key: VerifyKey,
     *,
-    anchor: Head | None = None,
+    anchor: Head | Checkpoint | None = None,
+    witnesses: Sequence[NoteKey] = (),
     progress: Callable[[int, int], object] | None = None,
 ) -> Report:
-    """Check every record's form, signature, sequence, hash chain and time, in bounded memory.
+    """Check every record's form, signature, place and time, the tree, its tiles and the checkpoint.
+
+    Memory does not grow with the ledger.
 
     Args:
-        path: the ledger file; a writer may be appending to it.
-        public_key: the key that must have signed every record.
-        anchor: a head seen earlier. Without it, records deleted from the end are not noticed.
+        folder: the ledger; a writer may be appending to it.
+        public_key: the key that signed the first record. It vouches for its successors and for the log's key.
+        anchor: a head or a checkpoint seen earlier. Without one, and without a cosignature of a witness,
+            nothing shows that the folder was not set back as a whole.
+        witnesses: keys whose cosignatures count as seen outside.
         progress: called after each record with the bytes done and the bytes in all.
 
     Raises:
-        LedgerReadError: the file cannot be read.
+        LedgerReadError: a file cannot be read.
     """
-    with open_ledger(path) as stream:
-        return _Audit(public_key).run(stream, anchor, progress)
+    with open_journal(folder) as stream:
+        return _Audit(os.fspath(folder), public_key, anchor, witnesses).run(stream, progress)
+
+
+def read_note(folder: str | os.PathLike[str], name: str) -> bytes | None:
+    """Return a stored note, None if there is none.
+
+    Raises:
+        LedgerReadError: it cannot be read.
+    """
+    path = os.path.join(folder, name)
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(MAX_NOTE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LedgerReadError(f"cannot read {path}: {error.strerror}") from error
 
 
 class _Audit:
-    def __init__(self, key: VerifyKey) -> None:
+    def __init__(
+        self,
+        folder: str,
+        key: VerifyKey,
+        anchor: Head | Checkpoint | None,
+        witnesses: Sequence[NoteKey],
+    ) -> None:
+        self._folder = folder
+        self._anchor = anchor
+        self._witnesses = witnesses
+        # Read first: a writer at work only ever brings the journal further than they are.
+        self._notes = [(name, read_note(folder, name)) for name in (CHECKPOINT, WITNESSED)]
         self._chain = Chain(key)
-        # The good records so far: one behind the chain while a record is compared with the anchor.
+        self._tree = Tree()
+        self._marks = Marks(())
+        # The good records so far: one behind the chain while a record is examined further.
         self._tip = EMPTY
         self._first_timestamp: str | None = None
+        self._published = 0
+        self._seen_by: set[str] = set()
 
-    def run(
-        self, stream: BinaryIO, anchor: Head | None, progress: Callable[[int, int], object] | None
-    ) -> Report:
+    def run(self, stream: BinaryIO, progress: Callable[[int, int], object] | None) -> Report:
         total = os.fstat(stream.fileno()).st_size
         try:
             for record in self._chain.walk(stream):
-                here = Head(record.sequence, record.hash_hex)
-                if anchor is not None and anchor.sequence == here.sequence and anchor != here:
-                    detail = f"hash is {here.hash_hex}, was seen as {anchor.hash_hex}"
-                    return self._report(Verdict.TAMPERED, Fault.CHAIN, detail)
-                self._tip = self._chain.tip
-                self._first_timestamp = self._first_timestamp or record.timestamp
+                self._follow(record)
                 if progress is not None:
                     progress(self._tip.end, total)
+            self._marks.finish(self._tip)
         except LedgerTamperedError as error:
-            fault = error.finding.fault
-            verdict = Verdict.TRUNCATED if fault is Fault.TRUNCATED else Verdict.TAMPERED
-            return self._report(verdict, fault, error.finding.detail)
+            return self._report(_VERDICTS.get(error.finding.fault, Verdict.TAMPERED), error.finding)
         except LedgerKeyError as error:
-            return self._report(Verdict.UNVERIFIABLE, Fault.UNKNOWN_KEY, str(error))
-        if anchor is not None and anchor.sequence > self._tip.sequence:
-            return self._report(
-                Verdict.TRUNCATED, Fault.TRUNCATED, f"record {anchor.sequence} was seen and is missing"
-            )
+            return self._report(Verdict.UNVERIFIABLE, self._finding(Fault.UNKNOWN_KEY, str(error)))
         if self._chain.tail:
-            return self._report(
-                Verdict.TORN_TAIL, Fault.TRUNCATED, f"{len(self._chain.tail)} bytes without a line end"
+            detail = f"{len(self._chain.tail)} bytes of a record that was not ended"
+            return self._report(Verdict.TORN_TAIL, self._finding(Fault.TRUNCATED, detail))
+        return self._report(Verdict.VERIFIED if self._marks.met_outside else Verdict.NO_ANCHOR, None)
+
+    def _follow(self, record: Record) -> None:
+        if (log_key := self._chain.log_key) is not None and self._tip == EMPTY:
+            self._marks = self._read_marks(log_key)
+        for tile, data in self._tree.add(record.stored, bytes.fromhex(record.hash_hex)):
+            self._check_tile(tile, data, is_needed=self._tree.size <= self._published)
+        for tile, data in self._tree.partial() if self._tree.size == self._published else ():
+            self._check_tile(tile, data, is_needed=False)
+        self._marks.check(self._chain.tip, self._tip, self._tree)
+        self._tip = self._chain.tip
+        self._first_timestamp = self._first_timestamp or record.timestamp
+
+    def _read_marks(self, log_key: NoteKey) -> Marks:
+        marks: list[Mark] = []
+        for name, note in self._notes:
+            if note is None:
+                continue
+            signed = self._open(name, note, log_key)
+            self._seen_by |= {key.name for key in signed.cosignatures}
+            marks.append(Mark.of(signed.checkpoint, f"the file {name}", is_outside=bool(signed.cosignatures)))
+            if name == CHECKPOINT:
+                self._published = signed.checkpoint.size
+        if isinstance(self._anchor, Checkpoint):
+            marks.append(Mark.of(self._anchor, "the anchor", is_outside=True))
+            return Marks(marks)
+        return Marks(marks, self._anchor)
+
+    def _open(self, name: str, note: bytes, log_key: NoteKey) -> SignedCheckpoint:
+        try:
+            return open_checkpoint(note, log_key, self._witnesses)
+        except NoteError as error:
+            raise LedgerTamperedError(self._finding(Fault.CHECKPOINT, f"file {name}: {error}")) from error
+
+    def _check_tile(self, tile: Tile, data: bytes, *, is_needed: bool) -> None:
+        path = os.path.join(self._folder, tile.path)
+        # A partial tile may go as soon as a newer checkpoint is there, and one of the future may be there.
+        if (is_needed or os.path.exists(path)) and not holds(path, data):
+            raise LedgerTamperedError(
+                self._finding(Fault.TILE, f"{tile.path} is not what the records make it")
             )
-        return self._summary(Verdict.VERIFIED, None)
 
-    def _report(self, verdict: Verdict, fault: Fault, detail: str) -> Report:
-        return self._summary(verdict, Finding(self._tip.sequence + 1, self._tip.end, fault, detail))
+    def _finding(self, fault: Fault, detail: str) -> Finding:
+        return Finding(self._tip.sequence + 1, self._tip.end, fault, detail)
 
-    def _summary(self, verdict: Verdict, finding: Finding | None) -> Report:
+    def _report(self, verdict: Verdict, finding: Finding | None) -> Report:
         tip = self._tip
         return Report(
             verdict=verdict,
             records=tip.sequence + 1,
             size=tip.end,
             head=Head(tip.sequence, tip.hash_hex) if tip != EMPTY else None,
+            root=self._tree.root(),
             first_timestamp=self._first_timestamp,
             last_timestamp=tip.timestamp or None,
+            published=self._published,
+            anchored=self._marks.met_outside,
+            witnesses=tuple(sorted(self._seen_by)),
             finding=finding,
         )

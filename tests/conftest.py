@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import pytest
+from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
@@ -22,7 +23,18 @@ from attunement.policy import kernel_limits
 from attunement.telemetry import CycleReport
 from kernel import Order, Outcome, SafetyKernel
 from ledger import Kind as RecordKind
-from ledger import Ledger, Record, SigningKey, Verdict, generate, read_records, verify
+from ledger import (
+    Ledger,
+    NoteSigner,
+    Record,
+    Signers,
+    SigningKey,
+    Verdict,
+    generate,
+    load_private,
+    read_records,
+    verify,
+)
 from optimizers.protocol import HOLD
 from optimizers.protocol import Outcome as Told
 
@@ -156,7 +168,7 @@ class Loop:
             return
         self.controller.stop()
         self.ledger.close()
-        report = verify(self.path, self.key.verify_key)
+        report = verify(self.path, self.key.verify_key, anchor=self.ledger.head())
         assert report.verdict is Verdict.VERIFIED, report.finding
 
 
@@ -172,7 +184,7 @@ def entry_bodies(records: Path | Iterable[Record]) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def bodies() -> Callable[[Path], list[dict[str, Any]]]:
-    """The decisions in a ledger file, oldest first."""
+    """The decisions in a ledger, oldest first."""
     return entry_bodies
 
 
@@ -197,13 +209,18 @@ def signing_key() -> SigningKey:
 
 
 @pytest.fixture
+def signers(signing_key: SigningKey) -> Signers:
+    return signers_of(signing_key)
+
+
+@pytest.fixture
 def operator_key() -> SigningKey:
     return SigningKey(bytes(range(100, 132)))
 
 
 @pytest.fixture
 def attune(
-    tmp_path: Path, signing_key: SigningKey, operator_key: SigningKey
+    tmp_path: Path, signing_key: SigningKey, signers: Signers, operator_key: SigningKey
 ) -> Iterator[Callable[..., Loop]]:
     """Return a function that builds a loop; each is stopped and its ledger verified at the end."""
     loops: list[Loop] = []
@@ -220,8 +237,8 @@ def attune(
         first_cycle: int = 0,
         **limits: int,
     ) -> Loop:
-        path = tmp_path / f"loop-{len(loops)}.log"
-        ledger = Ledger.open(path, signing_key, sync=lambda descriptor: None)
+        path = tmp_path / f"loop-{len(loops)}"
+        ledger = Ledger.open(path, signers, sync=lambda descriptor: None)
         policy = kernel_limits(Config())._replace(**limits)
         kernel = SafetyKernel.start(
             policy,
@@ -268,6 +285,21 @@ class Site:
         return self.folder / "ledger.key"
 
     @property
+    def journal(self) -> Path:
+        return self.ledger / "journal"
+
+    @property
+    def log_key(self) -> Path:
+        return self.folder / "log.key"
+
+    @property
+    def signers(self) -> Signers:
+        """The keys with which the command line writes."""
+        return Signers(
+            load_private(self.key), NoteSigner(Config().logging.origin, load_private(self.log_key))
+        )
+
+    @property
     def operator(self) -> Path:
         return self.folder / "operator.key"
 
@@ -283,7 +315,11 @@ class Site:
             "cycles": 30,
             "source": {"nodes": 16},
             "metrics": {"enabled": False},
-            "logging": {"audit_ledger_path": str(self.ledger), "key_path": str(self.key)},
+            "logging": {
+                "audit_ledger_path": str(self.ledger),
+                "key_path": str(self.key),
+                "log_key_path": str(self.log_key),
+            },
             "governance": {"operator_key_path": f"{self.operator}.pub"},
         }
         for name, change in changes.items():
@@ -298,7 +334,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = Site(tmp_path)
-    for private in (made.key, made.operator):
+    for private in (made.key, made.log_key, made.operator):
         generate(private, f"{private}.pub")
     return made
 

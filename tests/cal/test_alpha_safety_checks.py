@@ -3,6 +3,7 @@
 from math import nextafter
 
 import pytest
+from ledger_bench import signers_of
 
 from attunement.assembly import Attunement
 from attunement.config import loads
@@ -212,7 +213,7 @@ def test_without_revert_on_failure_a_worse_step_is_committed_but_never_an_unsafe
         def on_report(self, report):
             entries.extend(report.entries)
 
-    with Attunement(config, engine, signing_key, subscribers=(Watch(),)) as attunement:
+    with Attunement(config, engine, signers_of(signing_key), subscribers=(Watch(),)) as attunement:
         attunement.controller.start()
         engine.run(200)
     settled = [entry for entry in entries if entry.event == "settle" and entry.before.kind is Kind.STEP]

@@ -6,6 +6,7 @@ from time import process_time
 
 import numpy as np
 import pytest
+from ledger_bench import signers_of
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -46,7 +47,7 @@ def test_near_the_fold_nobody_reaches_runaway(tmp_path, signing_key, bodies, nam
     config = dense(tmp_path, name)
     engine = build_engine(config)
     runaway = 0
-    with Attunement(config, engine, signing_key) as attunement:
+    with Attunement(config, engine, signers_of(signing_key)) as attunement:
         attunement.controller.start()
         for _ in range(120):
             engine.run_cycle()
@@ -78,7 +79,7 @@ def test_what_a_cycle_costs_is_measured(tmp_path, signing_key, record_testsuite_
     config = dense(tmp_path, "supervisor")
     engine = build_engine(config)
     cycles = 100
-    with Attunement(config, engine, signing_key) as attunement:
+    with Attunement(config, engine, signers_of(signing_key)) as attunement:
         timed = Timed(attunement.controller)
         engine.on_cycle_end(timed)
         before = process_time()

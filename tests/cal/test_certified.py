@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from ledger_bench import signers_of
 
 from attunement import certified
 from attunement.assembly import Attunement
@@ -75,10 +76,10 @@ def test_a_doubtful_kernel_runs_only_when_allowed_and_the_ledger_says_so(
     )
     key = SigningKey(bytes(32))
     with pytest.raises(UnverifiedKernelError, match="no certificate ships"):
-        Attunement(config, build_engine(config), key)
+        Attunement(config, build_engine(config), signers_of(key))
     assert not (tmp_path / "ledger.log").exists()
     for _ in range(2):
-        with Attunement(config, build_engine(config), key, allow_unverified=True) as attunement:
+        with Attunement(config, build_engine(config), signers_of(key), allow_unverified=True) as attunement:
             assert attunement.kernel.mode is Mode.READY
     reasons = [
         str(record.body["reason"]) for record in read_records(tmp_path / "ledger.log") if record.sequence

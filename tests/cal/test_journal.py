@@ -6,6 +6,7 @@ from copy import deepcopy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_bench import signers_of
 
 from attunement.journal import (
     SCHEMA,
@@ -85,7 +86,9 @@ PLAIN = Entry(
 
 
 def record(body, sequence=1, kind=RecordKind.ENTRY):
-    return Record(sequence, "2026-03-01T00:00:00.000000Z", None, "0" * 64, "key", kind, body, b"", "0" * 64)
+    return Record(
+        sequence, "2026-03-01T00:00:00.000000Z", None, "0" * 64, "key", kind, body, b"", "0" * 64, b""
+    )
 
 
 @settings(max_examples=120)
@@ -141,7 +144,7 @@ def test_coherence_afterwards_is_the_mean_if_there_is_one_and_else_the_reading(c
 
 def test_the_journal_writes_signed_records(tmp_path, signing_key):
     path = tmp_path / "ledger.log"
-    with Ledger.open(path, signing_key) as ledger:
+    with Ledger.open(path, signers_of(signing_key)) as ledger:
         receipt = Journal(ledger).append(PLAIN)
     genesis, entry = read_records(path)
     assert genesis.kind is RecordKind.GENESIS
@@ -150,7 +153,7 @@ def test_the_journal_writes_signed_records(tmp_path, signing_key):
 
 
 def test_a_new_ledger_is_resumed_from_nothing(tmp_path, signing_key):
-    with Ledger.open(tmp_path / "ledger.log", signing_key) as ledger:
+    with Ledger.open(tmp_path / "ledger.log", signers_of(signing_key)) as ledger:
         assert resume_point(ledger.records()) is None
 
 

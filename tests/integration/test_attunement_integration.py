@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import attrs
 import pytest
+from ledger_bench import signers_of
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,7 +66,9 @@ class Reports(list):
 def attune_for(config, key, cycles, *subscribers, operator=None, signatory=None):
     """Run, and return the reports and the policy."""
     engine, reports = build_engine(config), Reports()
-    with Attunement(config, engine, key, operator, signatory, (reports, *subscribers)) as attunement:
+    with Attunement(
+        config, engine, signers_of(key), operator, signatory, (reports, *subscribers)
+    ) as attunement:
         attunement.controller.start()
         ending = run_cycles(engine, cycles, 0.0, threading.Event(), lambda: None)
     assert ending == Ending(cycles, "all cycles are done")
@@ -183,7 +186,7 @@ def test_a_heavy_shock_latches_and_the_operator_brings_the_system_back(
     assert reports[-1].measurement.h_internal >= 0.95
     calm = configuration(tmp_path)
     engine, signatory = build_engine(calm), Signatory(operator_key, "ines", "storm is over")
-    with Attunement(calm, engine, signing_key, operator_key.verify_key, signatory) as attunement:
+    with Attunement(calm, engine, signers_of(signing_key), operator_key.verify_key, signatory) as attunement:
         approval = OneApproval(attunement.approve, attunement.kernel.mode)
         attunement.controller.start()
         run_cycles(engine, 40, 0.0, threading.Event(), approval)
@@ -205,7 +208,9 @@ def test_the_ledger_of_a_whole_life_can_be_derived_again(tmp_path, signing_key, 
         entropy_max = 0.002 if name == "gradient" else 0.0015
         config = configuration(tmp_path, name, safety=SafetyConfig(entropy_max=entropy_max))
         engine = build_engine(config)
-        with Attunement(config, engine, signing_key, operator_key.verify_key, signatory) as attunement:
+        with Attunement(
+            config, engine, signers_of(signing_key), operator_key.verify_key, signatory
+        ) as attunement:
             approval = OneApproval(attunement.approve, attunement.kernel.mode)
             attunement.controller.start()
             run_cycles(engine, 20, 0.0, threading.Event(), approval)
@@ -236,7 +241,7 @@ def test_a_source_that_stands_still_is_missed_cycles_and_then_an_emergency(tmp_p
             return self._block
 
     engine = CalEngine(Standing(build_source(config)), config.engine)
-    with Attunement(config, engine, signing_key) as attunement:
+    with Attunement(config, engine, signers_of(signing_key)) as attunement:
         attunement.controller.start()
         run_cycles(engine, 40, 0.0, threading.Event(), lambda: None)
         assert attunement.kernel.mode is Mode.EMERGENCY
@@ -252,7 +257,7 @@ def test_with_the_clock_given_the_same_run_writes_the_same_bytes(tmp_path, signi
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         attune_for(configuration(tmp_path / name, "supervisor", SHOCKS["spectral"]), signing_key, 50)
-        written.append((tmp_path / name / "ledger.log").read_bytes())
+        written.append((tmp_path / name / "ledger.log" / "journal").read_bytes())
     assert written[0] == written[1]
 
 
@@ -279,10 +284,10 @@ def test_attuning_raises_coherence_on_the_simulator(tmp_path, signing_key):
 def test_a_changed_policy_waits_for_an_operator(tmp_path, signing_key, operator_key):
     attune_for(configuration(tmp_path), signing_key, 5)
     wider = configuration(tmp_path, safety=SafetyConfig(entropy_max=0.004))
-    size = (tmp_path / "ledger.log").stat().st_size
+    size = (tmp_path / "ledger.log" / "journal").stat().st_size
     with pytest.raises(PolicyMismatchError, match="entropy_max = 4,000,000"):
-        Attunement(wider, build_engine(wider), signing_key)
-    assert (tmp_path / "ledger.log").stat().st_size == size
+        Attunement(wider, build_engine(wider), signers_of(signing_key))
+    assert (tmp_path / "ledger.log" / "journal").stat().st_size == size
     signatory = Signatory(operator_key, "ines", "wider")
     _, limits = attune_for(wider, signing_key, 5, operator=operator_key.verify_key, signatory=signatory)
     assert limits.entropy_max == 4_000_000
@@ -295,10 +300,12 @@ def test_nobody_adopts_or_approves_without_being_the_operator(tmp_path, signing_
     wider = configuration(tmp_path, safety=SafetyConfig(entropy_max=0.004))
     mallory = Signatory(signing_key, "mallory", "because")
     with pytest.raises(PolicyMismatchError, match="authorised is 0"):
-        Attunement(wider, build_engine(wider), signing_key, operator_key.verify_key, mallory)
+        Attunement(wider, build_engine(wider), signers_of(signing_key), operator_key.verify_key, mallory)
     config = configuration(tmp_path)
     with (
-        Attunement(config, build_engine(config), signing_key, operator_key.verify_key) as attunement,
+        Attunement(
+            config, build_engine(config), signers_of(signing_key), operator_key.verify_key
+        ) as attunement,
         pytest.raises(PolicyMismatchError, match="approve needs an operator's key, actor and reason"),
     ):
         attunement.approve()
@@ -308,9 +315,9 @@ def test_what_cannot_be_attuned_leaves_no_ledger_and_moves_no_alpha(tmp_path, si
     config = configuration(tmp_path)
     lacking = type("Lacking", (scripted_engine,), {"get_entropy_rate": None})()
     with pytest.raises(EngineCapabilityError, match="no get_entropy_rate"):
-        Attunement(config, lacking, signing_key)
+        Attunement(config, lacking, signers_of(signing_key))
     with pytest.raises(ConfigError, match="step_max is 0"):
-        Attunement(attrs.evolve(config, delta_alpha_max=1e-10), scripted_engine(), signing_key)
+        Attunement(attrs.evolve(config, delta_alpha_max=1e-10), scripted_engine(), signers_of(signing_key))
     assert lacking.applied == []
     assert not (tmp_path / "ledger.log").exists()
 
@@ -320,8 +327,8 @@ def test_an_attunement_that_fails_to_open_gives_the_ledger_back(tmp_path, signin
     refusing = scripted_engine()
     refusing.refuses = lambda alpha: True
     with pytest.raises(Exception, match="engine cannot take"):
-        Attunement(config, refusing, signing_key)
-    with Ledger.open(tmp_path / "ledger.log", signing_key) as ledger:
+        Attunement(config, refusing, signers_of(signing_key))
+    with Ledger.open(tmp_path / "ledger.log", signers_of(signing_key)) as ledger:
         assert ledger.head().sequence == 2
     reports, _ = attune_for(config, signing_key, 3)
     assert len(reports) == 3
@@ -330,7 +337,7 @@ def test_an_attunement_that_fails_to_open_gives_the_ledger_back(tmp_path, signin
 def test_a_ledger_that_is_taken_away_stops_the_run_at_the_last_safe_alpha(tmp_path, signing_key):
     config = configuration(tmp_path, "gradient")
     engine = build_engine(config)
-    attunement = Attunement(config, engine, signing_key)
+    attunement = Attunement(config, engine, signers_of(signing_key))
     attunement.controller.start()
     run_cycles(engine, 10, 0.0, threading.Event(), lambda: None)
     (tmp_path / "ledger.log").rename(tmp_path / "away.log")
@@ -339,14 +346,16 @@ def test_a_ledger_that_is_taken_away_stops_the_run_at_the_last_safe_alpha(tmp_pa
     good = attunement.kernel.state.good
     assert engine.get_alpha_multiplier() == good / 1e9
     attunement.close()
-    assert verify(tmp_path / "away.log", signing_key.verify_key).verdict is Verdict.VERIFIED
+    assert verify(tmp_path / "away.log", signing_key.verify_key).verdict is Verdict.NO_ANCHOR
 
 
 def test_an_approval_waits_for_a_reading_and_is_given_once(tmp_path, signing_key, operator_key, bodies):
     config = configuration(tmp_path)
     signatory = Signatory(operator_key, "ines", "drill")
     engine = build_engine(config)
-    with Attunement(config, engine, signing_key, operator_key.verify_key, signatory) as attunement:
+    with Attunement(
+        config, engine, signers_of(signing_key), operator_key.verify_key, signatory
+    ) as attunement:
         attunement.controller.freeze("ines", "drill")
         approval = OneApproval(attunement.approve, attunement.kernel.mode)
         approval()

@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Event
 
 import attrs
+from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
@@ -37,7 +38,7 @@ def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_pat
     config = attrs.evolve(Config(), settle_delay=0.0)
     engine, limits, key = build_engine(config), kernel_limits(config), SigningKey(bytes(32))
     optimizer = example()(Space(config.alpha_min, config.alpha_max, config.delta_alpha_max))
-    with Ledger.open(tmp_path / "ledger.log", key, sync=lambda _: None) as ledger:
+    with Ledger.open(tmp_path / "ledger.log", signers_of(key), sync=lambda _: None) as ledger:
         kernel = SafetyKernel.start(
             limits,
             1.0,
@@ -61,4 +62,5 @@ def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_pat
         controller.stop()
     assert 1.05 < kernel.alpha <= 1.1
     assert not engine.in_runaway()
-    assert verify(tmp_path / "ledger.log", key.verify_key).verdict is Verdict.VERIFIED
+    report = verify(tmp_path / "ledger.log", key.verify_key, anchor=ledger.head())
+    assert report.verdict is Verdict.VERIFIED

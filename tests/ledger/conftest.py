@@ -1,4 +1,4 @@
-"""A key, a clock that tests can set, and a small ledger made of real parts."""
+"""Keys, a clock that tests can set, and a small ledger made of real parts."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger import Ledger, SigningKey
+from ledger import Cadence, Ledger, NoteSigner, Signers, SigningKey
+
+ORIGIN = "example.com/attunement"
+DEFAULT = Cadence()
 
 
 class Clock:
@@ -36,18 +39,28 @@ def other_key() -> SigningKey:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "ledger.log"
+def signers(key: SigningKey) -> Signers:
+    return Signers(key, NoteSigner(ORIGIN, SigningKey(bytes(range(2, 34)))))
 
 
 @pytest.fixture
-def write(path: Path, key: SigningKey, clock: Clock) -> Callable[[int], bytes]:
-    """Return a function that writes so many entries and returns the file's bytes."""
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
 
-    def write_entries(entries: int) -> bytes:
-        with Ledger.open(path, key, clock=clock) as ledger:
+
+@pytest.fixture
+def journal(folder: Path) -> Path:
+    return folder / "journal"
+
+
+@pytest.fixture
+def write(folder: Path, signers: Signers, clock: Clock) -> Callable[..., bytes]:
+    """Return a function that writes so many entries and returns the journal's bytes."""
+
+    def write_entries(entries: int, cadence: Cadence = DEFAULT) -> bytes:
+        with Ledger.open(folder, signers, clock=clock, cadence=cadence) as ledger:
             for number in range(entries):
                 ledger.append({"cycle": number, "reason": "λ rose", "broken": [], "C_after": None})
-        return path.read_bytes()
+        return (folder / "journal").read_bytes()
 
     return write_entries

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ledger import KeyFileError, SigningKey, VerifyKey, generate, load_private, load_public
-from ledger.keys import decode_base64
+from ledger.keys import PRIVATE_TAG, PUBLIC_TAG, _render, decode_base64
 
 P = 2**255 - 19
 D = -121665 * pow(121666, -1, P) % P
@@ -193,3 +193,31 @@ def test_wrong_lengths_are_refused(length):
 def test_base64_has_one_spelling(text):
     assert decode_base64("QQ==") == b"A"
     assert decode_base64(text) is None
+
+
+PRINTED = ["9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", bytes(range(32)).hex()]
+
+
+@pytest.mark.parametrize("seed", PRINTED)
+def test_a_key_whose_secret_is_in_print_is_not_read(tmp_path, seed):
+    key = SigningKey(bytes.fromhex(seed))
+    private, public = tmp_path / "key", tmp_path / "key.pub"
+    private.write_bytes(_render(PRIVATE_TAG, key.verify_key, bytes.fromhex(seed)))
+    private.chmod(0o600)
+    public.write_bytes(_render(PUBLIC_TAG, key.verify_key, key.verify_key.raw))
+    for load, path in ((load_private, private), (load_public, public)):
+        with pytest.raises(KeyFileError, match="holds a test key: its secret was published"):
+            load(path)
+
+
+def test_another_implementation_agrees_with_our_signatures():
+    key, message = SigningKey(os.urandom(32)), os.urandom(100)
+    signature = key.sign(message)
+    Ed25519PublicKey.from_public_bytes(key.verify_key.raw).verify(signature, message)
+    assert key.verify_key.verifies(signature, message)
+    assert not key.verify_key.verifies(signature, message + b"x")
+    assert not key.verify_key.verifies(signature[:-1], message)
+    # The same point with the group's order added to the scalar: RFC 8032 demands that it is refused.
+    scalar = int.from_bytes(signature[32:], "little") + PRIME_ORDER
+    malleated = signature[:32] + scalar.to_bytes(32, "little")
+    assert not key.verify_key.verifies(malleated, message)

@@ -2,17 +2,18 @@ import errno
 import hashlib
 import os
 import resource
-import subprocess
-import sys
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from ledger_bench import entries, run_child, split
 
 from ledger import (
+    Cadence,
     CanonicalError,
     Fault,
     Kind,
@@ -20,28 +21,20 @@ from ledger import (
     LedgerError,
     LedgerKeyError,
     LedgerLockedError,
+    LedgerReadError,
     LedgerTamperedError,
     LedgerWriteError,
+    NoteSigner,
     Receipt,
+    Signers,
+    SigningKey,
     Verdict,
     read_records,
     verify,
 )
 from ledger.canonical import MAX_BYTES, MAX_DEPTH
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def run_child(script, *arguments, zone="UTC"):
-    environment = {**os.environ, "TZ": zone, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from ledger.frame import MAX_GROUP_BYTES
+from ledger.record import MAX_BODY_BYTES
 
 
 @contextmanager
@@ -55,32 +48,36 @@ def file_size_limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_the_file_is_what_the_format_says(write, path, key):
+def test_the_journal_is_what_the_format_says(write, folder, key, signers):
     """Pins the format: a change of these bytes needs a new version number."""
-    data = write(2)
-    genesis, first, second = data.splitlines(keepends=True)
+    journal = write(2)
+    genesis, first, second = entries(journal)
+    vkey = str(signers.log.verifier)
+    assert vkey == "example.com/attunement+df0d4745+AUPNwCPSLV+eEH0aBpNFfTXR0Q630hxyEZL1b13kBmXT"
     assert genesis.decode() == (
-        '{"body":{"format":"lambda-attunement-ledger",'
+        f'{{"body":{{"format":"lambda-attunement-ledger","log_key":"{vkey}",'
         '"public_key":"A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="},'
         f'"key":"{key.verify_key.key_id}","kind":"genesis","prev":"{"0" * 64}","seq":0,'
         '"signature":"' + genesis.decode().split('"signature":"')[1][:88] + '",'
-        '"timestamp":"2026-03-01T12:00:01.123456Z","v":1}\n'
+        '"timestamp":"2026-03-01T12:00:01.123456Z","v":1}'
     )
     signature = '"signature":"' + second.decode().split('"signature":"')[1][:88] + '",'
     assert second.decode() == (
         '{"body":{"C_after":null,"broken":[],"cycle":1,"reason":"λ rose"},'
         f'"key":"{key.verify_key.key_id}","kind":"entry",'
-        f'"prev":"{hashlib.sha256(first).hexdigest()}","seq":2,'
-        f'{signature}"timestamp":"2026-03-01T12:00:03.123456Z","v":1}}\n'
+        f'"prev":"{hashlib.sha256(bytes(1) + first).hexdigest()}","seq":2,'
+        f'{signature}"timestamp":"2026-03-01T12:00:03.123456Z","v":1}}'
     )
-    unsigned = second.decode().replace(signature, "").rstrip("\n").encode()
-    (record,) = [record for record in read_records(path) if record.sequence == 2]
+    unsigned = second.decode().replace(signature, "").encode()
+    (record,) = [record for record in read_records(folder) if record.sequence == 2]
     assert key.verify_key.verifies(record.signature, b"lambda-attunement/ledger/record/v1\0" + unsigned)
-    assert record.hash_hex == hashlib.sha256(second).hexdigest()
+    assert record.hash_hex == hashlib.sha256(bytes(1) + second).hexdigest()
+    length = len(second).to_bytes(4, "big")
+    assert split(journal)[2] == length + zlib.crc32(length + second).to_bytes(4, "big") + second + b"\n"
 
 
-def test_receipts_head_and_records_agree(path, key, clock):
-    with Ledger.open(path, key, clock=clock) as ledger:
+def test_receipts_head_and_records_agree(folder, signers, clock):
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         receipt = ledger.append({"a": 1})
         seen = ledger.records()
         assert ledger.append({"a": 2}).sequence == 2
@@ -91,87 +88,90 @@ def test_receipts_head_and_records_agree(path, key, clock):
         assert (ledger.head().sequence, ledger.head().hash_hex) == (last.sequence, last.hash_hex)
 
 
-def test_a_ledger_goes_on_after_it_was_closed(write, path, key):
+def test_a_ledger_goes_on_after_it_was_closed(write, folder, key):
     first = write(2)
     second = write(1)
     assert second.startswith(first)
-    report = verify(path, key.verify_key)
-    assert (report.verdict, report.records) == (Verdict.VERIFIED, 4)
+    report = verify(folder, key.verify_key)
+    assert (report.verdict, report.records, report.published) == (Verdict.NO_ANCHOR, 4, 4)
 
 
-def test_the_default_clock_is_the_time_in_utc(path, key):
-    with Ledger.open(path, key) as ledger:
+def test_the_default_clock_is_the_time_in_utc(folder, signers):
+    with Ledger.open(folder, signers) as ledger:
         stamp = datetime.fromisoformat(ledger.append({}).timestamp)
     assert abs(datetime.now(UTC) - stamp) < timedelta(minutes=5)
 
 
-def test_folders_are_created(tmp_path, key):
-    deep = tmp_path / "a" / "b" / "ledger.log"
-    Ledger.open(deep, key).close()
-    assert os.listdir(deep.parent) == ["ledger.log"]
-
-
-def test_a_name_without_a_folder_is_in_the_working_directory(tmp_path, key, monkeypatch):
+def test_what_is_in_the_folder(tmp_path, signers, monkeypatch):
+    deep = tmp_path / "a" / "b"
+    Ledger.open(deep, signers).close()
+    assert sorted(os.listdir(deep)) == ["checkpoint", "journal", "reserve", "tile"]
     monkeypatch.chdir(tmp_path)
-    Ledger.open("ledger.log", key).close()
-    Ledger.open("new/ledger.log", key).close()
-    assert sorted(os.listdir(tmp_path)) == ["ledger.log", "new"]
+    Ledger.open("here", signers).close()
+    assert sorted(os.listdir(tmp_path)) == ["a", "here"]
 
 
-def test_two_writers(path, key):
+def test_two_writers(folder, signers):
     script = (
-        "import sys; from ledger import *\n"
-        "try: Ledger.open(sys.argv[1], SigningKey(bytes(range(32))))\n"
-        "except LedgerLockedError as error: print(error)\n"
+        "try: Ledger.open(sys.argv[1], signers)\n"
+        "except LedgerError as error: print(type(error).__name__, error)\n"
     )
-    with Ledger.open(path, key) as ledger:
+    with Ledger.open(folder, signers) as ledger:
         with pytest.raises(LedgerLockedError, match="is held by another writer"):
-            Ledger.open(path, key)
-        child = run_child(script, path)
+            Ledger.open(folder, signers)
+        child = run_child(script, folder)
         assert child.stderr == ""
-        assert "is held by another writer" in child.stdout
+        assert child.stdout.startswith("LedgerLockedError")
         ledger.append({})
-    with Ledger.open(path, key) as ledger:
+    with Ledger.open(folder, signers) as ledger:
         assert ledger.head().sequence == 1
 
 
-def test_a_writer_that_loses_the_race_to_create_is_locked_out(path, key, clock):
+def test_a_writer_that_loses_the_race_to_create_is_locked_out(folder, signers, key, clock):
     winner = []
 
     def late_clock():
-        winner.append(Ledger.open(path, key, clock=clock))
+        winner.append(Ledger.open(folder, signers, clock=clock))
+        # Before the loser looks whether there is a checkpoint.
+        (folder / "checkpoint").unlink()
         return clock()
 
     with pytest.raises(LedgerLockedError):
-        Ledger.open(path, key, clock=late_clock)
+        Ledger.open(folder, signers, clock=late_clock)
     winner[0].append({})
     winner[0].close()
-    assert os.listdir(path.parent) == ["ledger.log"]
-    assert verify(path, key.verify_key).records == 2
+    assert verify(folder, key.verify_key).records == 2
 
 
-def test_another_key_is_refused_before_anything_is_written(write, path, key, other_key):
+def test_other_keys_are_refused_before_anything_is_written(write, folder, journal, signers, other_key):
     data = write(1)
     with pytest.raises(LedgerKeyError) as caught:
-        Ledger.open(path, other_key)
+        Ledger.open(folder, Signers(other_key, signers.log))
     assert str(caught.value) == (
-        f"ledger was written by key {key.verify_key.key_id}, "
+        f"ledger was written by key {signers.records.verify_key.key_id}, "
         f"this process holds key {other_key.verify_key.key_id}"
     )
-    assert path.read_bytes() == data
+    other_log = NoteSigner(signers.log.name, other_key)
+    with pytest.raises(LedgerKeyError) as caught:
+        Ledger.open(folder, Signers(signers.records, other_log))
+    assert (caught.value.written_by, caught.value.held) == (
+        str(signers.log.verifier),
+        str(other_log.verifier),
+    )
+    assert journal.read_bytes() == data
 
 
-def test_a_clock_that_goes_back_is_kept_beside_the_timestamp(path, key, clock):
-    with Ledger.open(path, key, clock=clock) as ledger:
+def test_a_clock_that_goes_back_is_kept_beside_the_timestamp(folder, signers, key, clock):
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         before = ledger.append({}).timestamp
         clock.now -= timedelta(hours=1)
         assert ledger.append({}).timestamp == before
         clock.now += timedelta(hours=2)
         assert ledger.append({}).timestamp > before
     clock.now -= timedelta(hours=3)
-    with Ledger.open(path, key, clock=clock) as ledger:
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         ledger.append({})
-    times = [(record.timestamp, record.clock) for record in read_records(path)]
+    times = [(record.timestamp, record.clock) for record in read_records(folder)]
     assert times == [
         ("2026-03-01T12:00:01.123456Z", None),
         ("2026-03-01T12:00:02.123456Z", None),
@@ -179,35 +179,36 @@ def test_a_clock_that_goes_back_is_kept_beside_the_timestamp(path, key, clock):
         ("2026-03-01T13:00:04.123456Z", None),
         ("2026-03-01T13:00:04.123456Z", "2026-03-01T10:00:05.123456Z"),
     ]
-    assert verify(path, key.verify_key).verdict is Verdict.VERIFIED
+    assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
 
 
-def test_a_clock_without_a_zone_is_refused(path, key, clock):
+def test_a_clock_without_a_zone_is_refused(folder, signers):
     with pytest.raises(LedgerWriteError, match="2026-03-01T00:00:00 has no time zone"):
-        Ledger.open(path, key, clock=lambda: datetime(2026, 3, 1))  # noqa: DTZ001
-    assert not path.exists()
+        Ledger.open(folder, signers, clock=lambda: datetime(2026, 3, 1))  # noqa: DTZ001
+    assert not folder.exists()
 
 
-def test_a_clock_of_another_zone_is_turned_into_utc(path, key):
+def test_a_clock_of_another_zone_is_turned_into_utc(folder, signers):
     zone = timezone(timedelta(hours=9))
-    Ledger.open(path, key, clock=lambda: datetime(2026, 3, 1, 8, 30, tzinfo=zone)).close()
-    assert [record.timestamp for record in read_records(path)] == ["2026-02-28T23:30:00.000000Z"]
+    Ledger.open(folder, signers, clock=lambda: datetime(2026, 3, 1, 8, 30, tzinfo=zone)).close()
+    assert [record.timestamp for record in read_records(folder)] == ["2026-02-28T23:30:00.000000Z"]
 
 
 def test_the_bytes_do_not_depend_on_the_time_zone(tmp_path):
     script = (
-        "import sys, time; from datetime import datetime, timezone; from ledger import Ledger, SigningKey\n"
+        "import time; from datetime import datetime, timezone\n"
         "time.tzset(); print(time.tzname[0])\n"
         "ticks = iter(range(100))\n"
         "clock = lambda: datetime.fromtimestamp(1_790_000_000 + next(ticks) % 4, timezone.utc)\n"
-        "with Ledger.open(sys.argv[1], SigningKey(bytes(range(32))), clock=clock) as ledger:\n"
+        "with Ledger.open(sys.argv[1], signers, clock=clock) as ledger:\n"
         "    for n in range(9): ledger.append({'n': n})\n"
     )
     # The zone of Asia/Tokyo, spelt so that no time zone data is needed.
     for zone, name in (("UTC0", "UTC"), ("JST-9", "JST")):
         child = run_child(script, tmp_path / name, zone=zone)
         assert (child.stdout, child.stderr) == (f"{name}\n", "")
-    assert (tmp_path / "UTC").read_bytes() == (tmp_path / "JST").read_bytes()
+    for file in ("journal", "checkpoint"):
+        assert (tmp_path / "UTC" / file).read_bytes() == (tmp_path / "JST" / file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -215,58 +216,129 @@ def test_the_bytes_do_not_depend_on_the_time_zone(tmp_path):
     [
         ({"reading": {"H": 0.5}}, "body.reading.H is a float"),
         ({"reason": "x" * MAX_BYTES}, "must not exceed 61440"),
-        ({"reason": "x" * (MAX_BYTES - 100)}, "must not exceed 61441"),
+        ({"reason": "x" * (MAX_BYTES - 100)}, "must not exceed 61040"),
     ],
 )
-def test_a_body_that_cannot_be_recorded_is_refused_before_writing(write, path, key, clock, body, message):
+def test_a_body_that_cannot_be_recorded_is_refused_before_writing(
+    write, folder, journal, signers, clock, body, message
+):
     write(1)
-    with Ledger.open(path, key, clock=clock) as ledger:
-        data = path.read_bytes()
+    with Ledger.open(folder, signers, clock=clock) as ledger:
+        data = journal.read_bytes()
         with pytest.raises(CanonicalError) as caught:
             ledger.append(body)
         assert message in str(caught.value)
-        assert path.read_bytes() == data
+        assert journal.read_bytes() == data
         ledger.append({"reason": "short"})
-    assert verify(path, key.verify_key).records == 3
+    assert verify(folder, signers.records.verify_key).records == 3
 
 
-def test_whatever_can_be_appended_can_be_read(path, key):
+def test_whatever_can_be_appended_can_be_read(folder, journal, signers, clock):
     nested = {}
     for _ in range(MAX_DEPTH - 2):
         nested = {"in": nested}
-    with Ledger.open(path, key) as ledger:
+    longest = MAX_BODY_BYTES - len('{"body":{"reason":""}')
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         ledger.append(nested)
         with pytest.raises(CanonicalError, match="in depth"):
             ledger.append({"in": nested})
-        # The longest line there is: grow until the first refusal.
-        longest = 61000
-        while True:
-            try:
-                ledger.append({"reason": "x" * longest})
-            except CanonicalError:
-                break
-            longest += 1
-        length = max(map(len, path.read_bytes().splitlines(keepends=True)))
-    assert length == MAX_BYTES + 1
-    assert verify(path, key.verify_key).verdict is Verdict.VERIFIED
+        clock.now -= timedelta(hours=1)
+        ledger.append({"reason": "x" * longest})
+        with pytest.raises(CanonicalError, match="body takes 61041 bytes, must not exceed 61040"):
+            ledger.append({"reason": "x" * (longest + 1)})
+    # A sequence may grow by eighteen digits, and its kind may have four letters more.
+    assert MAX_BYTES - 80 < max(map(len, entries(journal.read_bytes()))) + 18 + 4 <= MAX_BYTES
+    assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
+
+
+def test_a_group_is_written_as_one(folder, signers, clock):
+    syncs = []
+
+    def sync(descriptor):
+        syncs.append(os.fstat(descriptor).st_size)
+        os.fdatasync(descriptor)
+
+    with Ledger.open(folder, signers, clock=clock, sync=sync) as ledger:
+        assert ledger.append_many([]) == []
+        receipts = ledger.append_many([{"n": n} for n in range(64)])
+        assert len(syncs) == 1
+        assert [receipt.sequence for receipt in receipts] == list(range(1, 65))
+        assert [record.body for record in ledger.records()][1:] == [{"n": n} for n in range(64)]
+        with pytest.raises(CanonicalError, match=f"must not exceed {MAX_GROUP_BYTES}"):
+            ledger.append_many([{"pad": "x" * 60_000}] * 40)
+        assert ledger.append({}).sequence == 65
+
+
+def test_appends_that_wait_share_a_sync(folder, signers):
+    first, arrived = threading.Event(), threading.Event()
+    syncs = []
+
+    def sync(descriptor):
+        syncs.append(descriptor)
+        if len(syncs) == 1:
+            first.set()
+            arrived.wait(20)
+
+    pad = "x" * 60_000
+    with Ledger.open(folder, signers, sync=sync) as ledger, ThreadPoolExecutor(60) as pool:
+        leader = pool.submit(ledger.append, {})
+        assert first.wait(20)
+        waiting = [pool.submit(ledger.append, {"n": n, "pad": pad}) for n in range(50)]
+        while len(ledger._queue) < 50:
+            arrived.wait(0.005)
+        arrived.set()
+        sequences = [leader.result().sequence, *sorted(task.result().sequence for task in waiting)]
+    assert sequences == list(range(1, 52))
+    # Fifty records of 60 kB are more than one group may hold.
+    assert len(syncs) == 3
+
+
+def test_an_error_reaches_everybody_in_the_group(folder, signers):
+    first, arrived = threading.Event(), threading.Event()
+    syncs = []
+
+    def sync(descriptor):
+        syncs.append(descriptor)
+        first.set()
+        arrived.wait(20)
+        if len(syncs) == 2:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Ledger.open(folder, signers, sync=sync) as ledger, ThreadPoolExecutor(9) as pool:
+        leader = pool.submit(ledger.append, {})
+        assert first.wait(20)
+        waiting = [pool.submit(ledger.append, {"n": n}) for n in range(8)]
+        while len(ledger._queue) < 8:
+            arrived.wait(0.005)
+        arrived.set()
+        assert leader.result().sequence == 1
+        for task in waiting:
+            with pytest.raises(LedgerWriteError, match="cannot sync"):
+                task.result()
 
 
 @pytest.mark.parametrize("room", [0, 1, 100])
-def test_a_write_that_fails_is_cut_off_and_the_next_may_succeed(write, path, key, clock, room):
+def test_a_write_that_fails_is_cut_off_and_stops_the_ledger(write, folder, journal, signers, clock, room):
     data = write(2)
-    with Ledger.open(path, key, clock=clock) as ledger:
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         message = f"{room} of" if room else "cannot write to .*: File too large"
-        with file_size_limit(len(data) + room), pytest.raises(LedgerWriteError, match=message):
+        # The limit holds for the record of the stop as well.
+        with file_size_limit(len(data) + room), pytest.raises(LedgerWriteError, match=message) as caught:
             ledger.append({"lost": True})
-        assert path.read_bytes() == data
+        assert "the stop could not be recorded" in str(caught.value)
+        assert journal.read_bytes() == data
+        with pytest.raises(LedgerWriteError, match=message):
+            ledger.append({"kept": True})
+        with pytest.raises(LedgerWriteError, match=message):
+            ledger.checkpoint()
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         assert ledger.append({"kept": True}).sequence == 3
-    assert [record.body for record in read_records(path)][-1] == {"kept": True}
-    assert verify(path, key.verify_key).verdict is Verdict.VERIFIED
+    assert verify(folder, signers.records.verify_key).records == 4
 
 
-def test_a_failed_write_that_cannot_be_cut_off_stops_the_ledger(write, path, key, clock):
+def test_a_write_that_cannot_be_cut_off_stops_the_ledger(write, folder, journal, signers, clock):
     data = write(1)
-    with Ledger.open(path, key, clock=clock) as ledger:
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, ledger._descriptor)
         os.close(full)
@@ -274,10 +346,10 @@ def test_a_failed_write_that_cannot_be_cut_off_stops_the_ledger(write, path, key
             ledger.append({})
         with pytest.raises(LedgerWriteError, match="a failed write could not be cut off: Invalid argument"):
             ledger.append({})
-    assert path.read_bytes() == data
+    assert journal.read_bytes() == data
 
 
-def test_a_failed_sync_stops_the_ledger_and_is_never_tried_again(write, path, key, clock):
+def test_a_failed_sync_stops_the_ledger_and_is_never_tried_again(write, folder, signers, clock):
     write(1)
     calls = []
 
@@ -287,7 +359,7 @@ def test_a_failed_sync_stops_the_ledger_and_is_never_tried_again(write, path, ke
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fdatasync(descriptor)
 
-    with Ledger.open(path, key, clock=clock, sync=sync) as ledger:
+    with Ledger.open(folder, signers, clock=clock, sync=sync) as ledger:
         head = ledger.append({"n": 1})
         with pytest.raises(LedgerWriteError, match=r"cannot sync .*: Input/output error"):
             ledger.append({"n": 2})
@@ -297,24 +369,24 @@ def test_a_failed_sync_stops_the_ledger_and_is_never_tried_again(write, path, ke
         assert ledger.head().sequence == head.sequence == 2
         assert len(list(ledger.records())) == 3
     assert len(calls) == 2
-    with Ledger.open(path, key, clock=clock) as ledger:
+    with Ledger.open(folder, signers, clock=clock) as ledger:
         assert ledger.append({"n": 4}).sequence >= 3
-    assert verify(path, key.verify_key).verdict is Verdict.VERIFIED
+    assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
 
 
-def test_an_interrupted_append_stops_the_ledger(path, key):
+def test_an_interrupted_append_stops_the_ledger(folder, signers):
     def sync(descriptor):
         raise KeyboardInterrupt
 
-    with Ledger.open(path, key, sync=sync) as ledger:
+    with Ledger.open(folder, signers, sync=sync) as ledger:
         with pytest.raises(KeyboardInterrupt):
             ledger.append({})
         with pytest.raises(LedgerWriteError, match="an append was interrupted"):
             ledger.append({})
 
 
-def test_a_closed_ledger_refuses_and_closing_twice_is_allowed(path, key):
-    ledger = Ledger.open(path, key)
+def test_a_closed_ledger_refuses_and_closing_twice_is_allowed(folder, signers):
+    ledger = Ledger.open(folder, signers)
     ledger.close()
     ledger.close()
     with pytest.raises(LedgerWriteError, match="it is closed"):
@@ -344,10 +416,12 @@ def replace(path):
         (Path.unlink, "is gone: No such file"),
     ],
 )
-def test_a_file_that_changes_under_the_writer_stops_it(write, path, key, clock, change, message):
+def test_a_journal_that_changes_under_the_writer_stops_it(
+    write, folder, journal, signers, clock, change, message
+):
     write(1)
-    with Ledger.open(path, key, clock=clock) as ledger:
-        change(path)
+    with Ledger.open(folder, signers, clock=clock) as ledger:
+        change(journal)
         with pytest.raises(LedgerTamperedError, match=message) as caught:
             ledger.append({})
         assert (caught.value.finding.sequence, caught.value.finding.fault) == (2, Fault.TRUNCATED)
@@ -355,54 +429,164 @@ def test_a_file_that_changes_under_the_writer_stops_it(write, path, key, clock, 
             ledger.append({})
 
 
-def test_paths_that_cannot_be_ledgers(tmp_path, key):
+def test_paths_that_cannot_be_ledgers(tmp_path, signers):
     (tmp_path / "file").touch()
-    for below in ("ledger.log", "folder/ledger.log"):
-        with pytest.raises(LedgerWriteError, match=r"cannot create the folder of .*: File exists"):
-            Ledger.open(tmp_path / "file" / below, key)
+    for below in ("file", "file/folder"):
+        with pytest.raises(LedgerWriteError, match=r"cannot create the folder .*: (File exists|Not a dir)"):
+            Ledger.open(tmp_path / below, signers)
     with pytest.raises(LedgerWriteError, match=r"cannot create .*: File name too long"):
-        Ledger.open(tmp_path / ("x" * 250), key)
+        Ledger.open(tmp_path / ("x" * 300), signers)
+    (tmp_path / "a" / "journal").mkdir(parents=True)
     with pytest.raises(LedgerWriteError, match=r"cannot open .*: Is a directory"):
-        Ledger.open(tmp_path, key)
-    with pytest.raises(LedgerWriteError, match="/dev/full is not a regular file"):
-        Ledger.open("/dev/full", key)
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+        Ledger.open(tmp_path / "a", signers)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "journal").symlink_to("/dev/full")
+    with pytest.raises(LedgerWriteError, match="journal is not a regular file"):
+        Ledger.open(tmp_path / "b", signers)
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "journal").symlink_to(tmp_path / "nowhere")
     with pytest.raises(LedgerWriteError, match=r"cannot open .*: No such file"):
-        Ledger.open(tmp_path / "dangling", key)
+        Ledger.open(tmp_path / "c", signers)
+    with file_size_limit(0), pytest.raises(LedgerWriteError, match=r"cannot create .*: File too large"):
+        Ledger.open(tmp_path / "d", signers)
+    assert os.listdir(tmp_path / "d") == []
 
 
-def test_a_folder_without_write_permission(tmp_path, key):
+def test_a_folder_without_write_permission(tmp_path, signers):
     if os.geteuid() == 0:
         pytest.skip("root may write anywhere")
     tmp_path.chmod(0o500)
     with pytest.raises(LedgerWriteError, match="Permission denied"):
-        Ledger.open(tmp_path / "ledger.log", key)
+        Ledger.open(tmp_path / "ledger", signers)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"just a text file\n", b"\0" * 100])
-def test_a_file_that_is_no_ledger_is_left_alone(path, key, content):
-    path.write_bytes(content)
+def test_a_file_that_is_no_journal_is_left_alone(folder, journal, signers, content):
+    folder.mkdir()
+    journal.write_bytes(content)
     with pytest.raises(LedgerTamperedError, match="record 0 at byte 0"):
-        Ledger.open(path, key)
-    assert path.read_bytes() == content
-    assert os.listdir(path.parent) == ["ledger.log"]
+        Ledger.open(folder, signers)
+    assert journal.read_bytes() == content
+    assert os.listdir(folder) == ["journal"]
 
 
-def test_appends_from_many_threads_are_one_chain(path, key):
+def test_appends_from_many_threads_are_one_chain(folder, signers, key):
     start = threading.Barrier(4)
 
     def work(worker):
         start.wait()
         return [(ledger.append({"worker": worker, "n": n}), worker, n) for n in range(40)]
 
-    with Ledger.open(path, key) as ledger, ThreadPoolExecutor(4) as pool:
+    with Ledger.open(folder, signers) as ledger, ThreadPoolExecutor(4) as pool:
         results = [result for worker in pool.map(work, range(4)) for result in worker]
-    stored = {record.sequence: record for record in read_records(path)}
+    stored = {record.sequence: record for record in read_records(folder)}
     assert sorted(receipt.sequence for receipt, _, _ in results) == list(range(1, 161))
     for receipt, worker, n in results:
         assert stored[receipt.sequence].body == {"worker": worker, "n": n}
         assert stored[receipt.sequence].hash_hex == receipt.hash_hex
-    assert verify(path, key.verify_key).records == 161
+    assert verify(folder, key.verify_key).records == 161
+
+
+def test_a_key_signs_its_successor_into_the_ledger(write, folder, signers, key, other_key):
+    write(2)
+    with Ledger.open(folder, signers) as ledger:
+        assert ledger.rotate(other_key).sequence == 3
+        ledger.append({"after": True})
+        head = ledger.head()
+    *_, rotation, last = read_records(folder)
+    assert (rotation.kind, rotation.key_id) == (Kind.ROTATION, key.verify_key.key_id)
+    assert last.key_id == other_key.verify_key.key_id
+    assert verify(folder, key.verify_key, anchor=head).verdict is Verdict.VERIFIED
+    assert verify(folder, other_key.verify_key).verdict is Verdict.UNVERIFIABLE
+    with pytest.raises(LedgerKeyError, match=f"written by key {other_key.verify_key.key_id}"):
+        Ledger.open(folder, signers)
+    third = SigningKey(bytes(range(9, 41)))
+    with Ledger.open(folder, Signers(other_key, signers.log)) as ledger:
+        ledger.append({})
+        ledger.rotate(third)
+    with Ledger.open(folder, Signers(third, signers.log)) as ledger:
+        assert ledger.append({}).sequence == 7
+    assert verify(folder, key.verify_key, anchor=head).verdict is Verdict.VERIFIED
+
+
+def test_a_refused_rotation_leaves_the_old_key_in_force(folder, signers, other_key):
+    with Ledger.open(folder, signers) as ledger:
+        ledger.close()
+        with pytest.raises(LedgerWriteError, match="it is closed"):
+            ledger.rotate(other_key)
+    with Ledger.open(folder, signers) as ledger:
+        ledger.append({})
+
+
+def size_of(folder):
+    return int((folder / "checkpoint").read_text().split("\n")[1])
+
+
+def test_a_checkpoint_is_due_after_so_many_records(folder, signers):
+    with Ledger.open(folder, signers, cadence=Cadence(records=3, seconds=3600)) as ledger:
+        assert size_of(folder) == 1
+        sizes = []
+        for _ in range(6):
+            ledger.append({})
+            sizes.append(size_of(folder))
+        assert sizes == [1, 1, 4, 4, 4, 7]
+        ledger.append({})
+        assert ledger.checkpoint().checkpoint.size == size_of(folder) == 8
+        ledger.append({})
+    assert size_of(folder) == 9
+
+
+def test_a_checkpoint_is_due_after_so_many_seconds(folder, signers, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("ledger.log.time.monotonic", lambda: now[0])
+    with Ledger.open(folder, signers, cadence=Cadence(records=1000, seconds=10)) as ledger:
+        ledger.append({})
+        now[0] += 9
+        ledger.append({})
+        assert size_of(folder) == 1
+        now[0] += 1
+        ledger.append({})
+        assert size_of(folder) == 4
+        now[0] += 9
+        ledger.append({})
+        now[0] += 9
+        ledger.append({})
+        assert size_of(folder) == 4
+
+
+def test_what_cannot_be_published_stops_the_ledger_but_not_the_receipt(folder, signers, key):
+    ledger = Ledger.open(folder, signers, cadence=Cadence(records=2))
+    ledger.append({})
+    (folder / "checkpoint.new").mkdir()
+    assert ledger.append({}).sequence == 2
+    with pytest.raises(LedgerWriteError, match="cannot publish: Is a directory"):
+        ledger.append({})
+    ledger.close()
+    with pytest.raises(LedgerWriteError, match=r"cannot publish .*: Is a directory"):
+        Ledger.open(folder, signers)
+    (folder / "checkpoint.new").rmdir()
+    Ledger.open(folder, signers).close()
+    assert verify(folder, key.verify_key).published == 3
+
+
+def test_a_checkpoint_that_cannot_be_written_at_the_close_is_said(folder, signers):
+    ledger = Ledger.open(folder, signers)
+    ledger.append({})
+    (folder / "checkpoint.new").mkdir()
+    with pytest.raises(LedgerWriteError, match="cannot publish"):
+        ledger.close()
+    (folder / "checkpoint.new").rmdir()
+    Ledger.open(folder, signers).close()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_said(write, folder, signers, key):
+    write(1)
+    (folder / "checkpoint").unlink()
+    (folder / "checkpoint").mkdir()
+    with pytest.raises(LedgerReadError, match=r"cannot read .*checkpoint: Is a directory"):
+        Ledger.open(folder, signers)
+    with pytest.raises(LedgerReadError, match="Is a directory"):
+        verify(folder, key.verify_key)
 
 
 def test_every_refusal_is_a_ledger_error():

@@ -1,0 +1,145 @@
+"""Measure the ledger: durable records a second beside the bare disk, and verified records a second.
+
+Each figure stands beside its target. The bare loop and the appends take turns in one run, so that both
+meet the same disk; the median over the turns counts.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from attunement.journal import body_of
+from kernel import Entry, Kind, Mode, Outcome, Reading, State
+from kernel.state import Verdict as Decision
+from ledger import Cadence, Ledger, NoteSigner, Signers, SigningKey, Verdict, verify
+
+SIGNERS = Signers(SigningKey(bytes(32)), NoteSigner("localhost/benchmark", SigningKey(bytes(31) + b"\1")))
+GROUP = 64
+TURNS = 15
+
+
+def decision() -> dict[str, Any]:
+    """Return a record's body as a running kernel writes it before α moves."""
+    before = State(Mode.READY, 1_000_000_000, 1_000_000_000, 4711, 0, 0, 1, Kind.STEP, Mode.READY)
+    after = before._replace(mode=Mode.TRIAL, alpha=1_019_806_531, cycle=4712)
+    gains = (365_912_001, 365_912_002, 365_912_003)
+    reading = Reading(4712, 1_000_000_000, 744_960_112, 1_234_567, 981_022_345, gains, gains)
+    return body_of(
+        Entry(
+            event="propose",
+            before=before,
+            after=after,
+            verdict=Decision(Outcome.ACCEPTED, ()),
+            actor="attunement_controller",
+            reason="gradient step",
+            target=1_019_806_531,
+            kind=Kind.STEP,
+            limits=None,
+            reading=reading,
+            comparison=None,
+        )
+    )
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return how long an action takes."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def bare_loop(descriptor: int, data: bytes, count: int) -> None:
+    """Append and sync, and do nothing else."""
+    for _ in range(count):
+        os.write(descriptor, data)
+        os.fdatasync(descriptor)
+
+
+def single_appends(folder: Path, body: dict[str, Any], count: int) -> tuple[float, float, int]:
+    """Return records a second of the bare loop and of the ledger, and the bytes of a frame."""
+    bare: list[float] = []
+    ours: list[float] = []
+    with Ledger.open(folder / "single", SIGNERS) as ledger:
+        size = -(folder / "single/journal").stat().st_size
+        ledger.append(body)
+        size += (folder / "single/journal").stat().st_size
+        descriptor = os.open(folder / "bare", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+        for _ in range(TURNS):
+            bare.append(seconds(lambda: bare_loop(descriptor, bytes(size), count)))
+            ours.append(seconds(lambda: [ledger.append(body) for _ in range(count)]))
+        os.close(descriptor)
+    return count / statistics.median(bare), count / statistics.median(ours), size
+
+
+def group_appends(folder: Path, body: dict[str, Any], groups: int) -> float:
+    """Return records a second in groups of 64, as when several kernels share a ledger."""
+    bodies = [body] * GROUP
+    with Ledger.open(folder / "group", SIGNERS) as ledger:
+        turns = [seconds(lambda: [ledger.append_many(bodies) for _ in range(groups)]) for _ in range(TURNS)]
+    return groups * GROUP / statistics.median(turns)
+
+
+def write_long(folder: Path, body: dict[str, Any], records: int) -> None:
+    """Write a long ledger as fast as it goes: it is not the writing that is measured."""
+    cadence = Cadence(records=1 << 16, seconds=3600.0)
+    bodies = [body] * 1024
+    with Ledger.open(folder, SIGNERS, cadence=cadence, sync=lambda _: None) as ledger:
+        for _ in range(records // 1024):
+            ledger.append_many(bodies)
+        ledger.append_many(bodies[: max(0, records - 1 - ledger.head().sequence)])
+
+
+def verify_long(folder: Path) -> None:
+    """Verify in this process, and print records, seconds of its one core, and its largest memory in MB."""
+    begin = time.process_time()
+    report = verify(folder, SIGNERS.records.verify_key)
+    spent = time.process_time() - begin
+    assert report.verdict is Verdict.NO_ANCHOR, report.finding
+    click.echo(f"{report.records} {spent} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}")
+
+
+@click.command()
+@click.option("--count", default=200, show_default=True, help="Appends in each turn.")
+@click.option("--records", default=1_000_000, show_default=True, help="Length of the ledger to verify.")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="Where to write, instead of a scratch folder."
+)
+@click.option("--verify", "verified", type=click.Path(path_type=Path), hidden=True)
+def main(count: int, records: int, folder: Path | None, verified: Path | None) -> None:
+    """Print the figures and their targets."""
+    if verified is not None:
+        verify_long(verified)
+        return
+    body = decision()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        place = Path(scratch)
+        bare, ours, size = single_appends(place, body, count)
+        click.echo(f"record {size} bytes in the journal")
+        click.echo(f"bare append + fdatasync      {bare:10,.0f} /s")
+        click.echo(f"one durable record at a time {ours:10,.0f} /s   {ours / bare:.0%} of bare, target 60 %")
+        grouped = group_appends(place, body, count)
+        click.echo(f"groups of {GROUP}                 {grouped:10,.0f} /s   target 20,000 /s")
+        write_long(place / "long", body, records)
+        # In a process of its own, so that its memory is that of verifying alone.
+        told = subprocess.run(
+            [sys.executable, __file__, "--verify", str(place / "long")],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+        done, spent, memory = int(told[0]), float(told[1]), float(told[2])
+        click.echo(f"verified of {done:9,} records {done / spent:10,.0f} /s   target 8,000 /s a core")
+        click.echo(f"largest memory of verifying  {memory:10,.0f} MB   target 200 MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Publish a journal in the C2SP forms: entry bundles, tiles and the checkpoint.
+
+Order of writes: the journal is durable before a record comes here; then bundles, then tiles, then the
+checkpoint. So whoever reads a checkpoint finds every tile it implies, every tile's entries are there, and
+every published entry is in the journal, wherever a crash fell. All of it follows from the journal: what is
+missing or damaged is written again when the ledger is next opened.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from ledger import checkpoint as checkpoints
+from ledger import files
+from ledger.checkpoint import Checkpoint, SignedCheckpoint
+from ledger.note import NoteSigner
+from ledger.tiles import Tile, partials
+from ledger.tree import Tree
+
+CHECKPOINT: Final = "checkpoint"
+
+_MODE = 0o644
+
+
+class Publisher:
+    """The folder in which a journal's tree is published. Owned by the journal's one writer."""
+
+    def __init__(
+        self, folder: str, signer: NoteSigner, tree: Tree, published: SignedCheckpoint | None
+    ) -> None:
+        self._folder: Final = folder
+        self._signer: Final = signer
+        self.tree: Final = tree
+        self.published = published
+        # Full tiles that are not written yet.
+        self._full: list[tuple[Tile, bytes]] = []
+        # The partial tiles of the last two checkpoints; those of the last but one are for slow readers.
+        self._partials: tuple[list[Tile], list[Tile]] = (
+            [],
+            [] if published is None else list(partials(published.checkpoint.size)),
+        )
+
+    def add(self, stored: bytes, leaf: bytes) -> None:
+        """Add a record's stored bytes, which are durable in the journal, and their leaf hash."""
+        self._full += self.tree.add(stored, leaf)
+
+    def publish(self) -> SignedCheckpoint:
+        """Bring the folder up to all records that were added, and sign a checkpoint of them.
+
+        Raises:
+            OSError: a file cannot be written; the checkpoint, if there is one, is still the one before.
+        """
+        partial = self.tree.partial()
+        write_tiles(self._folder, [*self._full, *partial])
+        self._full.clear()
+        checkpoint = Checkpoint(self._signer.name, self.tree.size, self.tree.root())
+        if self.published is None or self.published.checkpoint != checkpoint:
+            signed = checkpoints.sign(checkpoint, self._signer)
+            files.replace(os.path.join(self._folder, CHECKPOINT), signed.note, _MODE)
+            files.sync_directory(self._folder)
+            self.published = signed
+            self._drop_partials([tile for tile, _ in partial])
+        return self.published
+
+    def _drop_partials(self, current: list[Tile]) -> None:
+        previous, last = self._partials
+        for tile in previous:
+            if tile not in last and tile not in current:
+                # Whoever tidied it away before did no harm.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self._folder, tile.path))
+        self._partials = (last, current)
+
+
+def write_tiles(folder: str, tiles: Iterable[tuple[Tile, bytes]]) -> None:
+    """Write the tiles of a log that its folder does not hold yet, bundles first.
+
+    Raises:
+        OSError: one of them cannot be written.
+    """
+    changed: set[str] = set()
+    for tile, data in sorted(tiles, key=lambda item: item[0].level is not None):
+        path = os.path.join(folder, tile.path)
+        if holds(path, data):
+            continue
+        files.make_directories(os.path.dirname(path))
+        files.replace(path, data, _MODE)
+        changed.add(os.path.dirname(path))
+    for name in sorted(changed):
+        files.sync_directory(name)
+
+
+def holds(path: str, data: bytes) -> bool:
+    """Say whether a file can be read and holds exactly these bytes."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(len(data) + 1) == data
+    except OSError:
+        return False

@@ -1,0 +1,116 @@
+"""Have a witness (C2SP tlog-witness) cosign the published checkpoint."""
+
+import http.client
+import os
+import urllib.error
+import urllib.request
+from typing import Final
+
+import attrs
+
+from ledger import files
+from ledger.checkpoint import SignedCheckpoint, open_checkpoint, parse_decimal
+from ledger.errors import NoteError, WitnessError
+from ledger.keys import encode_base64
+from ledger.merkle import prove_consistency
+from ledger.note import MAX_NOTE_BYTES, NoteKey
+from ledger.publish import CHECKPOINT
+from ledger.tiles import TileReader
+from ledger.verify import WITNESSED, read_note
+
+TIMEOUT_S: Final = 10.0
+
+_MODE = 0o644
+_CONFLICT = 409
+
+
+@attrs.frozen
+class Witness:
+    """A witness: the URL prefix to which checkpoints are submitted, and its cosignature key."""
+
+    url: str
+    key: NoteKey
+    timeout_s: float = TIMEOUT_S
+
+
+class StaleSizeError(WitnessError):
+    """The witness saw another size last than the one it was offered a proof from; `size` is that one."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the witness saw size {size} last")
+        self.size = size
+
+
+def request_body(old: int, proof: list[bytes], note: bytes) -> bytes:
+    """Return the body of an add-checkpoint request."""
+    lines = "".join(f"{encode_base64(value)}\n" for value in proof)
+    return f"old {old}\n{lines}\n".encode("ascii") + note
+
+
+def submit(witness: Witness, old: int, proof: list[bytes], note: bytes) -> bytes:
+    """Offer a checkpoint with the consistency proof from the size that the witness saw last.
+
+    Returns:
+        The signature lines of the witness. They are not checked here.
+
+    Raises:
+        StaleSizeError: the witness saw another size last.
+        WitnessError: it cannot be reached, or refuses.
+    """
+    url = f"{witness.url.rstrip('/')}/add-checkpoint"
+    if not url.startswith(("http://", "https://")):
+        raise WitnessError(f"the witness's url is {witness.url!a}, must begin with http:// or https://")
+    request = urllib.request.Request(url, request_body(old, proof, note), method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=witness.timeout_s) as response:
+            return bytes(response.read(MAX_NOTE_BYTES))
+    except urllib.error.HTTPError as error:
+        with error:
+            answer = error.read(1024).decode("utf-8", errors="replace")
+        size = parse_decimal(answer.removesuffix("\n")) if error.code == _CONFLICT else None
+        if size is not None:
+            raise StaleSizeError(size) from error
+        raise WitnessError(f"{url} answered {error.code}: {answer.strip()!a}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise WitnessError(f"cannot reach {url}: {error}") from error
+
+
+def cosign(folder: str | os.PathLike[str], log_key: NoteKey, witness: Witness) -> SignedCheckpoint:
+    """Have a witness cosign the folder's checkpoint, and keep the result in the file `witnessed`.
+
+    Cosignatures of other witnesses on the same checkpoint are kept.
+
+    Raises:
+        LedgerReadError, ProofError: the published log cannot be read.
+        NoteError: the checkpoint is not the log's.
+        WitnessError: there is no checkpoint, the witness does not cosign it, its answer does not hold, or the
+            result cannot be written.
+    """
+    note = read_note(folder, CHECKPOINT)
+    if note is None:
+        raise WitnessError(f"{os.fspath(folder)} has no checkpoint")
+    checkpoint = open_checkpoint(note, log_key).checkpoint
+    reader = TileReader(folder, checkpoint.size)
+    try:
+        lines = submit(witness, 0, [], note)
+    except StaleSizeError as stale:
+        # A size beyond ours makes no proof: the witness saw a history that this folder does not have.
+        old = stale.size
+        lines = submit(witness, old, prove_consistency(reader.node, old, checkpoint.size), note)
+    kept = read_note(folder, WITNESSED)
+    text = checkpoint.text.encode("utf-8")
+    if kept is not None and kept.startswith(text + b"\n"):
+        note = kept
+    fresh = b"".join(line for line in lines.splitlines(keepends=True) if line not in note)
+    try:
+        signed = open_checkpoint(note + fresh, log_key, [witness.key])
+    except NoteError as error:
+        raise WitnessError(f"the answer of {witness.url} does not hold: {error}") from error
+    if witness.key not in signed.cosignatures:
+        raise WitnessError(f"the answer of {witness.url} is not signed by {witness.key}")
+    try:
+        files.replace(os.path.join(folder, WITNESSED), signed.note, _MODE)
+        files.sync_directory(os.fspath(folder))
+    except OSError as error:
+        raise WitnessError(f"cannot write {WITNESSED}: {error.strerror}") from error
+    return signed
