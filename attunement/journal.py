@@ -129,7 +129,7 @@ def names_of_broken(entry: Entry) -> tuple[str, ...]:
 
 
 def _fields(figures: Comparison | Limits) -> dict[str, JsonValue]:
-    return dict(zip(figures._fields, figures, strict=True))
+    return dict(sorted(zip(figures._fields, figures, strict=True)))
 
 
 def _state_body(state: State) -> dict[str, JsonValue]:

@@ -32,7 +32,7 @@ from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
 from kernel import Entry, Kind, Proposal, Reading, SafetyKernel
 from kernel.quantity import NANO, Nano
-from ledger import Ledger, SigningKey
+from ledger import Ledger, NoteSigner, Signers, SigningKey
 
 _PROPOSAL = Proposal(1.01, Kind.STEP, "attunement_controller", "gradient step")
 _GAINS = (Nano(300_000_000),) * 3
@@ -122,13 +122,14 @@ def main() -> None:
 
     row("propose, no ledger", proposing(NoLedger(), 20_000), "≤ 5")
     key = SigningKey(bytes(32))
+    signers = Signers(key, NoteSigner("benchmark.example/log", SigningKey(bytes([1] * 32))))
     with tempfile.TemporaryDirectory() as folder:
-        with Ledger.open(Path(folder) / "unsynced", key, sync=lambda _: None) as ledger:
+        with Ledger.open(Path(folder) / "unsynced", signers, sync=lambda _: None) as ledger:
             row("propose, signed record, no fsync", proposing(Journal(ledger), 5_000), "≤ 100")
-            size = (Path(folder) / "unsynced").stat().st_size // ledger.head().sequence
+            size = (Path(folder) / "unsynced" / "journal").stat().st_size // ledger.head().sequence
         message = bytes(size)
         row(f"  the signature alone, {size} bytes", timed(lambda: key.sign(message), 5_000))
-        with Ledger.open(Path(folder) / "synced", key) as ledger:
+        with Ledger.open(Path(folder) / "synced", signers) as ledger:
             row("propose, durable record", proposing(Journal(ledger), 1_000))
         row(f"  bare append + fdatasync, {size} bytes", bare_append(Path(folder) / "bare", size, 1_000))
     engine_us, controller_us = cycles(1000, 8, 1_000)

@@ -84,10 +84,15 @@ def build(run: Run, kernel: Kernel) -> dict[str, Any]:
             "constants": {"CYCLE_LAST": LAST, "LOOP_GAIN_FOLD": FOLD, "TOLERANCE_LAST": TOLERANCE_LAST},
         },
         "solvers": {"z3": z3.get_version_string(), "cvc5": cvc5.__version__},
-        "theorems": [_theorem(item, goals, run) for item, goals in run.goals.items()],
+        "theorems": build_theorems(run),
         "hypotheses": _hypotheses(run, kernel),
         "mutation": _mutation(kernel),
     }
+
+
+def build_theorems(run: Run) -> list[dict[str, Any]]:
+    """Return what became of every goal of a run; with its spread, where it was studied."""
+    return [_theorem(item, goals, run) for item, goals in run.goals.items()]
 
 
 def _theorem(item: Theorem, goals: tuple[Goal, ...], run: Run) -> dict[str, Any]:
@@ -105,7 +110,7 @@ def _goal(goal: Goal, run: Run) -> dict[str, Any]:
     told: dict[str, Any] = {"name": goal.name, "paths": paths}
     for means, answer in answers.items():
         told[means] = _answer(answer)
-    if "z3" in goal.means:
+    if (goal.key, "spread") in run.answers:
         told["z3"] |= _spread(goal, run.answers[goal.key, "spread"])
     if "witness" not in goal.means:
         told["sha256"] = _sha256(goal.text())

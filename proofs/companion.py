@@ -113,9 +113,7 @@ def measure(loop_gain: float, runs: int = RUNS, cycles: int = CYCLES, seed: int 
     whole = np.abs(one - other)[: cycles // WINDOW * WINDOW].reshape(-1, WINDOW, runs)
     apart += list(whole.max(axis=1))
     # Below this the difference of two doubles is rounding, not distance.
-    factors = [
-        after[before > 1e-9] / before[before > 1e-9] for before, after in itertools.pairwise(apart)
-    ]
+    factors = [after[before > 1e-9] / before[before > 1e-9] for before, after in itertools.pairwise(apart)]
     return {
         "loop_gain": loop_gain,
         "kappa": kappa,

@@ -26,10 +26,13 @@ from proofs.explorer import ProofError, SymInt, explore, leaves, term_of
 from proofs.goals import Goal, any_of, labelled
 from proofs.invariants import invariant
 from proofs.mutants import Mutant, uses_of
-from proofs.solvers import Verdict, discharge_z3
+from proofs.solvers import Discharge, Verdict, discharge_z3
 from proofs.source import Kernel, kernel_from, shipped_kernel
 from proofs.symbols import every
 from proofs.theorems import Subject, goal_on_event, theorems
+
+MUTANT_RLIMIT = 2_000_000
+"""Z3's resource units for one goal: some ten times what the hardest goal of the shipped kernel needs."""
 
 
 class Fate(Enum):
@@ -101,7 +104,7 @@ class Jury:
             return killed
         goals = [_same_event(subject, name) for name in subject.reached]
         goals += [_same_judgement(subject, name) for name in JUDGEMENTS]
-        if all(discharge_z3(goal.text()).verdict is Verdict.PROVED for goal in goals):
+        if all(_discharge(goal).verdict is Verdict.PROVED for goal in goals):
             return Judgement(Fate.EQUIVALENT, ", ".join(goal.key for goal in goals))
         every_goal = (goal for item in theorems().values() for goal in item.goals(subject))
         gap = Judgement(Fate.SURVIVOR, "no theorem fails, and it is not proved equivalent")
@@ -111,7 +114,7 @@ class Jury:
         for goal in goals:
             if "z3" not in goal.means:
                 continue
-            answer = discharge_z3(goal.text())
+            answer = _discharge(goal)
             if answer.verdict is Verdict.REFUTED and goal.replay is not None:
                 found = goal.replay(answer.model)
                 if found.confirmed:
@@ -135,6 +138,10 @@ class _Changed(Subject):
     def event(self, name: str) -> Event:
         """Return an event with all its paths."""
         return super().event(name) if name in self.reached else _shipped().event(name)
+
+
+def _discharge(goal: Goal) -> Discharge:
+    return discharge_z3(goal.text(), rlimit=MUTANT_RLIMIT)
 
 
 @functools.cache

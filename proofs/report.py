@@ -251,8 +251,9 @@ def _mutants(certificate: Certificate) -> list[str]:
     if mutation is None:
         return ["No mutation run of these sources is on file: `python -m proofs.mutation`."]
     return [
-        "Every operator, constant, check, member and return of the rules and limits was changed, one at a time. "
-        "A mutant is killed when a theorem fails and its counterexample, run on the changed Python, breaks it.",
+        "Every operator, constant, check, member and return of the rules and limits was changed, one at a "
+        "time. A mutant is killed when a theorem fails and its counterexample, run on the changed Python, "
+        "breaks the claim.",
         "",
         f"Score: {mutation['score']} ({_counted(mutation['counts'])}).",
     ]

@@ -21,6 +21,7 @@ GAUGES = {
     "uhes_entropy_rate",
     "uhes_h_internal",
     "uhes_kernel_mode",
+    "uhes_kernel_verified",
     "uhes_last_step_timestamp_seconds",
     "uhes_last_reading_timestamp_seconds",
 }

@@ -1,0 +1,37 @@
+"""acceptance_is_sound_and_complete: a kernel that refuses everything."""
+
+from kernel.rules import (
+    ACCEPTED,
+    NANO,
+    REFUSED,
+    TRIAL,
+    Check,
+    Kind,
+    Limits,
+    Nano,
+    Reading,
+    State,
+    Transition,
+    Verdict,
+    _measured,
+    hold,
+    safety_checks,
+)
+
+
+def _grant(
+    limits: Limits, state: State, target: Nano, kind: Kind, reading: Reading, admission: tuple[Check, ...]
+) -> Transition:
+    # The reading that settled the last trial may carry the next proposal: state.cycle, not the one after it.
+    checks = (
+        *admission,
+        *_measured(state, reading, state.cycle),
+        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),
+        ("alpha_delta", NANO, -limits.step_max, target - state.alpha, limits.step_max),
+        *safety_checks(limits, target, reading),
+    )
+    if hold(checks) or True:
+        return state, Verdict(REFUSED, checks)
+    # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
+    trial = State(TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode)
+    return trial, Verdict(ACCEPTED, checks)

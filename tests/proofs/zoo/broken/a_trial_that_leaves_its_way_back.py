@@ -1,0 +1,39 @@
+"""invariant_is_inductive: a trial that leaves its way back."""
+
+from kernel.rules import (
+    ACCEPTED,
+    NANO,
+    REFUSED,
+    TRIAL,
+    Check,
+    Kind,
+    Limits,
+    Nano,
+    Reading,
+    State,
+    Transition,
+    Verdict,
+    _measured,
+    hold,
+    safety_checks,
+)
+
+
+def _grant(
+    limits: Limits, state: State, target: Nano, kind: Kind, reading: Reading, admission: tuple[Check, ...]
+) -> Transition:
+    # The reading that settled the last trial may carry the next proposal: state.cycle, not the one after it.
+    checks = (
+        *admission,
+        *_measured(state, reading, state.cycle),
+        ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),
+        ("alpha_delta", NANO, -limits.step_max, target - state.alpha, limits.step_max),
+        *safety_checks(limits, target, reading),
+    )
+    if not hold(checks):
+        return state, Verdict(REFUSED, checks)
+    # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
+    trial = State(
+        TRIAL, target, limits.alpha_safe, reading.cycle, state.reverts, 0, state.policy, kind, state.mode
+    )
+    return trial, Verdict(ACCEPTED, checks)

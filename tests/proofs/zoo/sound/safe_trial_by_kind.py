@@ -1,0 +1,40 @@
+"""settle: the end of a safe trial, with the evidence asked for steps alone and the reverts counted first."""
+
+from kernel.rules import (
+    EMERGENCY,
+    NANO,
+    Check,
+    Comparison,
+    Kind,
+    Limits,
+    Outcome,
+    Reading,
+    State,
+    Transition,
+    Verdict,
+    _read,
+    hold,
+)
+
+
+def _settle_safe(
+    limits: Limits, state: State, reading: Reading, comparison: Comparison, checks: tuple[Check, ...]
+) -> Transition:
+    if state.kind == Kind.PROBE:
+        return _read(state, state.resume, state.good, reading, state.reverts), Verdict(
+            Outcome.RETURNED, checks
+        )
+    if state.kind == Kind.RESTORE:
+        return _read(state, state.resume, state.alpha, reading, 0), Verdict(Outcome.COMMITTED, checks)
+    lowest = comparison.before - comparison.tolerance
+    evidence = (
+        ("tolerance", NANO, 0, comparison.tolerance, limits.tolerance_max),
+        ("coherence", NANO, lowest, comparison.after, NANO),
+    )
+    if hold(evidence):
+        return _read(state, state.resume, state.alpha, reading, 0), Verdict(Outcome.COMMITTED, checks)
+    if state.reverts + 1 >= limits.reverts_max:
+        latched = _read(state, EMERGENCY, state.good, reading, state.reverts + 1)
+        return latched, Verdict(Outcome.LATCHED, checks + evidence)
+    reverted = _read(state, state.resume, state.good, reading, state.reverts + 1)
+    return reverted, Verdict(Outcome.REVERTED, checks + evidence)
