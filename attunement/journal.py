@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attunement.foreign import printable
-from kernel import Comparison, Entry, Kind, Limits, Mode, Reading, State
-from kernel.state import SCALES, PerScale
+from kernel import Comparison, Entry, Kind, Limits, Mode, Outcome, Reading, State
+from kernel.limits import Check
+from kernel.quantity import Nano
+from kernel.state import SCALES, PerScale, Verdict
 from ledger import JsonValue, Ledger, Receipt, Record
 from ledger import Kind as RecordKind
 
@@ -123,6 +125,33 @@ def comparison_of(body: Mapping[str, JsonValue]) -> Comparison | None:
         raise JournalError(f"comparison cannot be read: {error}") from error
 
 
+def entry_of(body: Mapping[str, JsonValue]) -> Entry:
+    """Return the entry that `body_of` made a body of; its verdict holds the broken checks alone.
+
+    Raises:
+        JournalError: the body is not an entry's, a member is missing or ill-typed.
+    """
+    try:
+        kind, limits = body["kind"], body["limits"]
+        return Entry(
+            event=_text(body["event"]),
+            actor=_text(body["actor"]),
+            reason=_text(body["reason"]),
+            before=_state(body["before"]),
+            after=_state(body["after"]),
+            verdict=Verdict(Outcome(body["verdict"]), _checks(body["broken"])),
+            target=_target(body["target"]),
+            kind=None if kind is None else Kind[_text(kind).upper()],
+            reading=reading_of(body),
+            comparison=comparison_of(body),
+            limits=None if limits is None else Limits(**_integers(limits)),
+        )
+    except KeyError as error:
+        raise JournalError(f"no kernel entry: {error.args[0]!a} is missing or unknown") from error
+    except (TypeError, ValueError) as error:
+        raise JournalError(f"no kernel entry: {error}") from error
+
+
 def names_of_broken(entry: Entry) -> tuple[str, ...]:
     """Return the names of the limits that an entry broke."""
     return tuple(check[0] for check in entry.verdict.broken)
@@ -186,6 +215,33 @@ def _reading(stored: Any) -> Reading:
 def _per_scale(stored: Any) -> PerScale:
     figures = _integers(stored)
     return (figures[SCALES[0]], figures[SCALES[1]], figures[SCALES[2]])
+
+
+def _text(stored: JsonValue) -> str:
+    if isinstance(stored, str):
+        return stored
+    raise TypeError(f"found a {type(stored).__name__}, must be a text")
+
+
+def _target(stored: JsonValue) -> Nano | None:
+    if stored is None:
+        return None
+    if type(stored) is not int:
+        raise TypeError(f"target is a {type(stored).__name__}, must be an integer")
+    return Nano(stored)
+
+
+def _checks(stored: JsonValue) -> tuple[Check, ...]:
+    if not isinstance(stored, list):
+        raise TypeError(f"broken is a {type(stored).__name__}, must be a list")
+    return tuple(_check(check) for check in stored)
+
+
+def _check(stored: Any) -> Check:
+    if not (isinstance(stored, list) and [type(part) for part in stored] == [str, int, int, int, int]):
+        raise TypeError("a broken check is not its name and four integers")
+    name, unit, least, figure, most = stored
+    return (name, unit, least, figure, most)
 
 
 def _integers(stored: Any) -> dict[str, Any]:
