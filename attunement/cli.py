@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -25,18 +24,25 @@ from attunement.assembly import Attunement, Signatory
 from attunement.build import build_engine
 from attunement.calibrate import CalibrationError, calibrate
 from attunement.certified import UnverifiedKernelError, doubts
+from attunement.cli_common import (
+    EXIT_ERROR,
+    EXIT_LATCHED,
+    EXIT_REFUSED,
+    EXIT_USAGE,
+    complain,
+    config_option,
+    json_option,
+    progress_bar,
+    public_key,
+    verified,
+    with_pub,
+)
+from attunement.cli_ledger import ledger_group
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
 from attunement.journal import JournalError
-from attunement.ledger_view import (
-    RECORD_COLUMNS,
-    LedgerVerdict,
-    newest,
-    record_as_json,
-    record_row,
-)
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
 from attunement.metrics import Metrics, MetricsError, MetricsServer
@@ -45,16 +51,14 @@ from attunement.running import OneApproval, run_cycles, stopped_by_signals
 from attunement.sources import SourceError
 from attunement.view import JsonView, LiveView, PlainView, View
 from kernel import ActuatorError, LedgerUnavailableError, Mode
-from ledger import KeyFileError, LedgerError, LedgerKeyError, LedgerTamperedError
+from ledger import KeyFileError, LedgerError, LedgerKeyError, LedgerTamperedError, NoteError, ProofError
 from optimizers.errors import OptimizerError
 
 if TYPE_CHECKING:
     import proofs
 
-EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
-
 _USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
-_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError, UnverifiedKernelError)
+_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError, NoteError, ProofError, UnverifiedKernelError)
 _FAILED = (
     EngineInputError,
     LedgerError,
@@ -78,34 +82,21 @@ def _exit_code(arguments: list[str]) -> int:
         error.show()
         return EXIT_USAGE
     except click.Abort:
-        return _complain("interrupted", EXIT_ERROR)
+        return complain("interrupted", EXIT_ERROR)
     except _USAGE as error:
-        return _complain(str(error), EXIT_USAGE)
+        return complain(str(error), EXIT_USAGE)
     except _REFUSED as error:
-        return _complain(str(error), EXIT_REFUSED)
+        return complain(str(error), EXIT_REFUSED)
     except _FAILED as error:
-        return _complain(str(error), EXIT_ERROR)
+        return complain(str(error), EXIT_ERROR)
     return int(code or 0)
 
 
-def _complain(message: str, code: int) -> int:
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
-    return code
-
-
-_config_option = click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    help="YAML configuration; ATTUNEMENT__… environment variables override it.",
-)
 _unverified_option = click.option(
     "--allow-unverified",
     is_flag=True,
     help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(
@@ -117,12 +108,12 @@ def cli() -> None:
 
 
 @cli.command()
-@_config_option
+@config_option
 @click.option(
     "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
 )
 @click.option("--plain", is_flag=True, help="Print a line a cycle instead of the live view.")
-@_json_option
+@json_option
 @click.option("--operator-key", type=click.Path(path_type=Path), help="Private key of an operator present.")
 @click.option("--actor", help="Who that is, for the record.")
 @click.option("--reason", help="Why the order is given, for the record.")
@@ -166,7 +157,7 @@ def run(
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
-    verdict = _verify(Path(config.logging.audit_ledger_path), _public_key(config), attunement.ledger.head())
+    verdict = verified(Path(config.logging.audit_ledger_path), public_key(config), attunement.ledger.head())
     click.echo(verdict.sentence, err=True)
     if not verdict.is_verified or approval.is_refused:
         return EXIT_REFUSED
@@ -176,12 +167,12 @@ def run(
 
 
 @cli.command("dry-run")
-@_config_option
+@config_option
 @click.option(
     "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
 )
 @_unverified_option
-@_json_option
+@json_option
 def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool, as_json: bool) -> None:
     """Attune in a scratch folder and compare with α held; the configured ledger is not touched.
 
@@ -201,8 +192,8 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 
 
 @cli.command()
-@_config_option
-@_json_option
+@config_option
+@json_option
 def status(config_path: Path | None, as_json: bool) -> int:
     """Tell what the ledger says of α now; exit code 4 if frozen or in emergency."""
     config = load(config_path, os.environ)
@@ -217,68 +208,18 @@ def status(config_path: Path | None, as_json: bool) -> int:
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
 
 
-@cli.group("ledger")
-def ledger_group() -> None:
-    """Verify and read the ledger."""
-
-
-@ledger_group.command()
-@_config_option
-@click.option(
-    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
-)
-@click.option(
-    "--public-key",
-    type=click.Path(path_type=Path),
-    help="Public key file of the key that signed the first record.",
-)
-@click.option("--anchor", help="A head remembered from before, as SEQUENCE:HASH.")
-@_json_option
-def verify(
-    config_path: Path | None, path: Path | None, public_key: Path | None, anchor: str | None, as_json: bool
-) -> int:
-    """Check every record's form, place and signature; exit code 3 if anything is wrong.
-
-    Example: lambda-attunement ledger verify --path ledger --public-key ledger.key.pub
-    """
-    config = load(config_path, os.environ)
-    key = ledger.load_public(public_key) if public_key else _public_key(config)
-    verdict = _verify(path or Path(config.logging.audit_ledger_path), key, _anchor(anchor))
-    click.echo(json.dumps(verdict.as_json()) if as_json else verdict.sentence)
-    return 0 if verdict.is_verified else EXIT_REFUSED
-
-
-@ledger_group.command()
-@_config_option
-@click.option(
-    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
-)
-@click.option("--last", type=click.IntRange(min=1), help="Only so many of the newest records.")
-@_json_option
-def show(config_path: Path | None, path: Path | None, last: int | None, as_json: bool) -> None:
-    """List the records; with --json one line each, as stored."""
-    config = load(config_path, os.environ)
-    records = newest(ledger.read_records(path or config.logging.audit_ledger_path), last)
-    if as_json:
-        for record in records:
-            click.echo(json.dumps(record_as_json(record), ensure_ascii=False, allow_nan=False))
-        return
-    table = Table(*RECORD_COLUMNS)
-    for record in records:
-        table.add_row(*map(Text, record_row(record)))
-    console = Console()
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+cli.add_command(ledger_group)
 
 
 @cli.command()
 @click.option("--theorem", "names", multiple=True, help="Only this theorem; may be given again.")
-@_json_option
+@json_option
 def prove(names: tuple[str, ...], as_json: bool) -> int:
     """Prove the theorems about the kernel that is installed; exit code 3 if one is not proved."""
     # Imported here: loading the solvers takes longer than most commands run.
     import proofs
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("proving", total=None)
 
         def on_progress(done: int, total: int, name: str) -> None:
@@ -289,7 +230,7 @@ def prove(names: tuple[str, ...], as_json: bool) -> int:
         except proofs.UnknownTheoremError as error:
             raise click.UsageError(str(error)) from error
         except proofs.ProofError as error:
-            return _complain(str(error), EXIT_REFUSED)
+            return complain(str(error), EXIT_REFUSED)
     if as_json:
         click.echo(json.dumps(_rows_as_json(results), ensure_ascii=False))
     else:
@@ -303,7 +244,7 @@ def keys() -> None:
 
 
 @keys.command("init")
-@_config_option
+@config_option
 @click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
 @click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
 def keys_init(config_path: Path | None, path: Path | None, if_missing: bool) -> None:
@@ -317,8 +258,8 @@ def keys_init(config_path: Path | None, path: Path | None, if_missing: bool) -> 
             click.echo(f"{private} is there already", err=True)
             continue
         private.parent.mkdir(parents=True, exist_ok=True)
-        key = ledger.generate(private, _with_pub(private))
-        click.echo(f"key {key.verify_key.key_id}: {private} and {_with_pub(private)}")
+        key = ledger.generate(private, with_pub(private))
+        click.echo(f"key {key.verify_key.key_id}: {private} and {with_pub(private)}")
 
 
 @cli.group("config")
@@ -327,7 +268,7 @@ def config_group() -> None:
 
 
 @config_group.command()
-@_config_option
+@config_option
 def check(config_path: Path | None) -> None:
     """Print the configuration in force with every default, or say all that is wrong with it."""
     config = load(config_path, os.environ)
@@ -336,7 +277,7 @@ def check(config_path: Path | None) -> None:
 
 
 @config_group.command("calibrate")
-@_config_option
+@config_option
 @click.option("--cycles", type=click.IntRange(min=10), default=1000, show_default=True)
 @click.option("--quantile", type=click.FloatRange(0.5, 1.0), default=0.99, show_default=True)
 def config_calibrate(config_path: Path | None, cycles: int, quantile: float) -> None:
@@ -375,14 +316,6 @@ def _operator(config: Config) -> ledger.VerifyKey | None:
     return None if path is None else ledger.load_public(path)
 
 
-def _public_key(config: Config) -> ledger.VerifyKey:
-    return ledger.load_public(_with_pub(Path(config.logging.key_path)))
-
-
-def _with_pub(private: Path) -> Path:
-    return private.with_name(f"{private.name}.pub")
-
-
 def _view(config: Config, plain: bool, as_json: bool, total: int | None) -> View:
     console = Console()
     if as_json:
@@ -410,27 +343,3 @@ def _served(metrics: Metrics, config: Config) -> Iterator[None]:
 
 def _rows_as_json(results: "proofs.Results") -> list[dict[str, Any]]:
     return [{**attrs.asdict(row), "verdict": row.verdict.value} for row in results.rows]
-
-
-def _anchor(text: str | None) -> ledger.Head | None:
-    if text is None:
-        return None
-    sequence, _, digest = text.partition(":")
-    if not (sequence.isascii() and sequence.isdigit() and digest):
-        raise click.UsageError(f"--anchor is {text!r}, must be SEQUENCE:HASH")
-    return ledger.Head(int(sequence), digest)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(console=console, transient=True, disable=not console.is_terminal)
-
-
-def _verify(path: Path, key: ledger.VerifyKey, anchor: ledger.Head | None) -> LedgerVerdict:
-    with _progress() as progress:
-        task = progress.add_task("verifying", total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        return LedgerVerdict(path, ledger.verify(path, key, anchor=anchor, progress=on_progress))

@@ -82,21 +82,25 @@ class Replay:
         orders: Judges the orders; None takes the kernel's word, recorded among the checks, for each of them.
 
     Attributes:
-        state: What the last decision leaves behind, None before the first.
         limits: The policy in force, None before the first decision.
+        last: The last decision that could be read, None before the first.
         decisions: How many decisions were derived again.
         others: How many records are no decisions.
         mismatches: How many mismatches were found.
     """
 
     def __init__(self, orders: OrderAudit | None = None) -> None:
-        self.state: State | None = None
         self.limits: Limits | None = None
+        self.last: Entry | None = None
         self.decisions = 0
         self.others = 0
         self.mismatches = 0
         self._orders = orders
-        self._last: Entry | None = None
+
+    @property
+    def state(self) -> State | None:
+        """What the last decision leaves behind, None before the first."""
+        return None if self.last is None else self.last.after
 
     def run(self, records: Iterable[Record]) -> Iterator[Mismatch]:
         """Follow records, and yield each mismatch as it is found."""
@@ -135,11 +139,11 @@ class Replay:
             yield from self._derivation(record, entry, limits)
         if entry.limits is not None and entry.verdict.outcome is not REFUSED:
             self.limits = entry.limits
-        self.state, self._last = entry.after, entry
+        self.last = entry
 
     def _place(self, sequence: int, entry: Entry) -> Iterator[Mismatch]:
-        last, state, limits = self._last, self.state, self.limits
-        if last is None or state is None or limits is None:
+        last, limits = self.last, self.limits
+        if last is None or limits is None:
             if entry.event != "start":
                 yield Mismatch(sequence, "event", entry.event, "start: a history begins with it")
             return
@@ -153,7 +157,7 @@ class Replay:
             if entry.actor != last.actor:
                 yield Mismatch(sequence, "actor", ascii(entry.actor), ascii(last.actor))
         else:
-            expected = after_calm_cycles(limits, state, entry.before)
+            expected = after_calm_cycles(limits, last.after, entry.before)
         yield from _differences(sequence, "before", _state_words(entry.before), _state_words(expected))
 
     def _derivation(self, record: Record, entry: Entry, limits: Limits) -> Iterator[Mismatch]:
@@ -179,8 +183,8 @@ class Replay:
             inputs["kind"] = TrialKind.RESTORE
         if entry.event == "recover":
             inputs["limits"] = limits
-        if entry.event == "actuator_failed" and self._last is not None:
-            inputs = {name: getattr(self._last, name) for name in _INPUTS}
+        if entry.event == "actuator_failed" and self.last is not None:
+            inputs = {name: getattr(self.last, name) for name in _INPUTS}
         return entry._replace(**inputs)
 
     def _transition(self, limits: Limits, entry: Entry, is_authorised: bool) -> rules.Transition:
@@ -211,7 +215,7 @@ class Replay:
                 return rules.miss(limits, before)
             case "freeze":
                 return rules.freeze(before)
-        granted = self._last is not None and self._last.verdict.outcome in _GRANTS
+        granted = self.last is not None and self.last.verdict.outcome in _GRANTS
         # Whether α could be put back is known from the outcome alone; of the two both are possible.
         return rules.actuator_failed(before, granted, entry.verdict.outcome is Outcome.ABORTED)
 

@@ -1,0 +1,87 @@
+"""What the commands share: exit codes, options, keys and progress."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+import ledger
+from attunement.config_schema import Config
+from attunement.ledger_view import LedgerVerdict
+
+EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+config_option: Callable[[F], F] = click.option(
+    "--config",
+    "config_path",
+    type=click.Path(path_type=Path),
+    help="YAML configuration; ATTUNEMENT__… environment variables override it.",
+)
+json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+path_option: Callable[[F], F] = click.option(
+    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
+)
+public_key_option: Callable[[F], F] = click.option(
+    "--public-key",
+    "public_key_path",
+    type=click.Path(path_type=Path),
+    help="Public key file of the key that signed the first record.",
+)
+
+
+def complain(message: str, code: int) -> int:
+    """Print a message line by line to stderr, and return the exit code."""
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    return code
+
+
+def progress_bar() -> Progress:
+    """Return a bar on stderr that goes when it is done; nothing where stderr is no terminal."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)
+
+
+def ledger_path(config: Config, path: Path | None) -> Path:
+    """Return the ledger's folder: the one that was asked for, or the configuration's."""
+    return Path(config.logging.audit_ledger_path) if path is None else path
+
+
+def public_key(config: Config, path: Path | None = None) -> ledger.VerifyKey:
+    """Return the key that signed the first record, from a file or the configuration's.
+
+    Raises:
+        KeyFileError: it cannot be read.
+    """
+    return ledger.load_public(with_pub(Path(config.logging.key_path)) if path is None else path)
+
+
+def with_pub(private: Path) -> Path:
+    """Return the file of the public key that belongs to a private key's file."""
+    return private.with_name(f"{private.name}.pub")
+
+
+def verified(
+    path: Path,
+    key: ledger.VerifyKey,
+    anchor: ledger.Head | ledger.Checkpoint | None,
+    witnesses: tuple[ledger.NoteKey, ...] = (),
+) -> LedgerVerdict:
+    """Verify a ledger under a progress bar.
+
+    Raises:
+        LedgerReadError: a file cannot be read.
+    """
+    with progress_bar() as progress:
+        task = progress.add_task("verifying", total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        report = ledger.verify(path, key, anchor=anchor, witnesses=witnesses, progress=on_progress)
+    return LedgerVerdict(path, report)
