@@ -3,7 +3,7 @@
 import queue
 import threading
 from math import isfinite
-from typing import get_args
+from typing import Any, get_args
 
 import attrs
 
@@ -48,6 +48,7 @@ class BoundedOptimizer:
         self._timeout_s = timeout_s
         self._requests: queue.SimpleQueue[tuple[Outcome, bool] | None] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._memories: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._awaited = False
         threading.Thread(target=self._work, name="optimizer", daemon=True).start()
 
@@ -71,9 +72,20 @@ class BoundedOptimizer:
         """Let the worker thread end once the optimizer has come back."""
         self._requests.put(None)
 
+    def memory(self) -> dict[str, Any] | None:
+        """Return, once after closing, what the optimizer remembers.
+
+        None if it did not tell in time, or is passed over because it has not come back.
+        """
+        try:
+            return self._memories.get(timeout=self._timeout_s)
+        except queue.Empty:
+            return None
+
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:
             self._answers.put(_consult(self._optimizer, *request))
+        self._memories.put(_remembered(self._optimizer))
 
 
 def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
@@ -83,6 +95,13 @@ def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
         return Answer(wish, _known(optimizer.mode), _figure(optimizer.gradient))
     except BaseException as error:  # noqa: BLE001 - a foreign optimizer may raise anything, SystemExit too
         return Answer(Fault(f"optimizer raised {described(error)}"), "idle", None)
+
+
+def _remembered(optimizer: Optimizer) -> dict[str, Any] | None:
+    try:
+        return dict(optimizer.state())
+    except BaseException:  # noqa: BLE001 - as above; what it remembers is of use, and not needed
+        return None
 
 
 # What leaves the worker thread is plain: reading it runs no code of the optimizer's.

@@ -15,6 +15,7 @@ from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.governance import KeyAuthority, sign_order
 from attunement.journal import Journal, resume_point
 from attunement.measurement import Sensors, require_capabilities
+from attunement.optimizer_memory import recall
 from attunement.policy import kernel_limits
 from attunement.telemetry import Subscriber
 from kernel import Entry, Limits, Order, Outcome, SafetyKernel
@@ -82,17 +83,22 @@ class Attunement:
             )
         # All that can be found wrong without it comes before the ledger is made and α is applied.
         limits, optimizer = kernel_limits(config), build_optimizer(config)
+        is_sound, self.recalled = recall(config.optimizer.memory_path, config, optimizer)
+        if not is_sound:
+            # Memory that was refused may have left its traces.
+            optimizer = build_optimizer(config)
         require_capabilities(engine)
         objective, tolerance = config.objective, config.safety.tolerance
         self._signatory = signatory
         self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         try:
             self.kernel = self._kernel(config, limits, engine, KeyAuthority(operator, self._head))
+            self._optimizer = BoundedOptimizer(optimizer, config.optimizer.ask_timeout)
             self.controller = LambdaAttunementController(
                 engine,
                 Sensors(engine, objective.coherence_window, objective.rho, self.kernel.state.cycle),
                 self.kernel,
-                BoundedOptimizer(optimizer, config.optimizer.ask_timeout),
+                self._optimizer,
                 AcceptanceTest(None if tolerance == "auto" else tolerance, self.kernel.limits.tolerance_max),
                 config.settle_delay,
                 config.safety.trial_deadline,
@@ -110,6 +116,10 @@ class Attunement:
             PolicyMismatchError: there is no signatory.
         """
         return self.controller.approve(self._order("approve", ()))
+
+    def optimizer_memory(self) -> dict[str, Any] | None:
+        """Return, once after closing, what the optimizer remembers; None if it does not tell."""
+        return self._optimizer.memory()
 
     def close(self) -> None:
         """Revert an open trial, stop following the engine and close the ledger."""

@@ -46,6 +46,7 @@ from attunement.journal import JournalError
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
 from attunement.metrics import Metrics, MetricsError, MetricsServer
+from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.policy import kernel_limits
 from attunement.running import OneApproval, run_cycles, stopped_by_signals
 from attunement.sources import SourceError
@@ -150,6 +151,8 @@ def run(
                 config, engine, signers, operator, signatory, watchers, allow_unverified
             ) as attunement:
                 approval = OneApproval(attunement.approve, attunement.kernel.mode)
+                if attunement.recalled:
+                    click.echo(attunement.recalled, err=True)
                 attunement.controller.start()
                 ending = run_cycles(
                     engine, total, config.settle_delay, stop, approval if signatory else lambda: None
@@ -157,6 +160,7 @@ def run(
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
+    _keep_memory(config, attunement.optimizer_memory())
     verdict = verified(Path(config.logging.audit_ledger_path), public_key(config), attunement.ledger.head())
     click.echo(verdict.sentence, err=True)
     if not verdict.is_verified or approval.is_refused:
@@ -309,6 +313,17 @@ def _private_key(path: Path) -> ledger.SigningKey:
     if not path.exists():
         raise KeyFileError(f"{path} does not exist: make it with `lambda-attunement keys init`")
     return ledger.load_private(path)
+
+
+def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:
+    # The run went well without it: that it is not kept is said, and is no failure.
+    path = config.optimizer.memory_path
+    if path is None:
+        return
+    try:
+        write_memory(Path(path), config, memory)
+    except OptimizerMemoryError as error:
+        complain(str(error), EXIT_ERROR)
 
 
 def _operator(config: Config) -> ledger.VerifyKey | None:

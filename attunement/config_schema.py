@@ -96,6 +96,9 @@ class OptimizerConfig:
         0.5, "Time an optimizer may take to answer before it is passed over.", unit="s", within=_SECONDS
     )
     settings: Mapping[str, Any] = option(attrs.Factory(dict), "Settings of the optimizer, by its own names.")
+    memory_path: str | None = option(
+        None, "File in which the optimizer's memory lives on between runs; null forgets it."
+    )
 
 
 @attrs.frozen

@@ -54,13 +54,13 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
         "C_after": after,
         "C_before": None if comparison is None else comparison.before,
         "actor": printable(entry.actor),
-        "after": _state_body(entry.after),
-        "before": _state_body(entry.before),
+        "after": state_body(entry.after),
+        "before": state_body(entry.before),
         "broken": [[name, *map(int, figures)] for name, *figures in entry.verdict.broken],
-        "comparison": None if comparison is None else _fields(comparison),
+        "comparison": None if comparison is None else figures_body(comparison),
         "event": entry.event,
         "kind": None if entry.kind is None else _KIND_WORDS[entry.kind],
-        "limits": None if entry.limits is None else _fields(entry.limits),
+        "limits": None if entry.limits is None else figures_body(entry.limits),
         "new_alpha": entry.after.alpha,
         "old_alpha": entry.before.alpha,
         "reading": None if reading is None else _reading_body(reading),
@@ -83,9 +83,9 @@ def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
         if record.kind is not RecordKind.ENTRY:
             continue
         try:
-            state = _state(record.body["after"])
+            state = state_of(record.body["after"])
             if record.body["limits"] is not None and record.body["verdict"] != "refused":
-                limits = Limits(**_integers(record.body["limits"]))
+                limits = limits_of(record.body["limits"])
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(f"record {record.sequence} holds no kernel entry: {error}") from error
     if state is None:
@@ -137,14 +137,14 @@ def entry_of(body: Mapping[str, JsonValue]) -> Entry:
             event=_text(body["event"]),
             actor=_text(body["actor"]),
             reason=_text(body["reason"]),
-            before=_state(body["before"]),
-            after=_state(body["after"]),
+            before=state_of(body["before"]),
+            after=state_of(body["after"]),
             verdict=Verdict(Outcome(body["verdict"]), _checks(body["broken"])),
             target=_target(body["target"]),
             kind=None if kind is None else Kind[_text(kind).upper()],
             reading=reading_of(body),
             comparison=comparison_of(body),
-            limits=None if limits is None else Limits(**_integers(limits)),
+            limits=None if limits is None else limits_of(limits),
         )
     except KeyError as error:
         raise JournalError(f"no kernel entry: {error.args[0]!a} is missing or unknown") from error
@@ -157,11 +157,13 @@ def names_of_broken(entry: Entry) -> tuple[str, ...]:
     return tuple(check[0] for check in entry.verdict.broken)
 
 
-def _fields(figures: Comparison | Limits) -> dict[str, JsonValue]:
+def figures_body(figures: Comparison | Limits) -> dict[str, JsonValue]:
+    """Return a comparison or limits as the ledger stores them."""
     return dict(sorted(zip(figures._fields, figures, strict=True)))
 
 
-def _state_body(state: State) -> dict[str, JsonValue]:
+def state_body(state: State) -> dict[str, JsonValue]:
+    """Return a state as the ledger stores it."""
     return {
         "alpha": state.alpha,
         "cycle": state.cycle,
@@ -175,7 +177,21 @@ def _state_body(state: State) -> dict[str, JsonValue]:
     }
 
 
-def _state(stored: JsonValue) -> State:
+def limits_of(stored: JsonValue) -> Limits:
+    """Return the limits that `figures_body` made an object of.
+
+    Raises:
+        TypeError: it is no such object.
+    """
+    return Limits(**_integers(stored))
+
+
+def state_of(stored: JsonValue) -> State:
+    """Return the state that `state_body` made an object of.
+
+    Raises:
+        TypeError, KeyError: it is no such object.
+    """
     if not isinstance(stored, dict):
         raise TypeError(f"state is a {type(stored).__name__}, must be an object")
     names = {name: str(stored[name]).upper() for name in ("mode", "kind", "resume")}
