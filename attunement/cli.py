@@ -38,17 +38,20 @@ from attunement.cli_common import (
     with_pub,
 )
 from attunement.cli_ledger import ledger_group
+from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
 from attunement.journal import JournalError
+from attunement.ledger_view import Status
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
 from attunement.metrics import Metrics, MetricsError, MetricsServer
 from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.policy import kernel_limits
 from attunement.running import OneApproval, run_cycles, stopped_by_signals
+from attunement.snapshot import SnapshotError
 from attunement.sources import SourceError
 from attunement.view import JsonView, LiveView, PlainView, View
 from kernel import ActuatorError, LedgerUnavailableError, Mode
@@ -59,7 +62,16 @@ if TYPE_CHECKING:
     import proofs
 
 _USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
-_REFUSED = (LedgerKeyError, LedgerTamperedError, JournalError, NoteError, ProofError, UnverifiedKernelError)
+_REFUSED = (
+    LedgerKeyError,
+    LedgerTamperedError,
+    JournalError,
+    NoteError,
+    ProofError,
+    SnapshotError,
+    OptimizerMemoryError,
+    UnverifiedKernelError,
+)
 _FAILED = (
     EngineInputError,
     LedgerError,
@@ -197,11 +209,14 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 
 @cli.command()
 @config_option
+@click.option(
+    "--snapshot", type=click.Path(path_type=Path), help="Read only what followed this file of `save`."
+)
 @json_option
-def status(config_path: Path | None, as_json: bool) -> int:
+def status(config_path: Path | None, snapshot: Path | None, as_json: bool) -> int:
     """Tell what the ledger says of α now; exit code 4 if frozen or in emergency."""
     config = load(config_path, os.environ)
-    told = ledger_status(Path(config.logging.audit_ledger_path))
+    told = _status(config, snapshot)
     if as_json:
         click.echo(json.dumps(told.as_json(), allow_nan=False))
     else:
@@ -213,6 +228,8 @@ def status(config_path: Path | None, as_json: bool) -> int:
 
 
 cli.add_command(ledger_group)
+cli.add_command(save_command)
+cli.add_command(load_command)
 
 
 @cli.command()
@@ -313,6 +330,14 @@ def _private_key(path: Path) -> ledger.SigningKey:
     if not path.exists():
         raise KeyFileError(f"{path} does not exist: make it with `lambda-attunement keys init`")
     return ledger.load_private(path)
+
+
+def _status(config: Config, snapshot: Path | None) -> Status:
+    folder = Path(config.logging.audit_ledger_path)
+    if snapshot is None:
+        return ledger_status(folder)
+    key = public_key(config)
+    return read_snapshot(snapshot, key).status(folder, key)
 
 
 def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:

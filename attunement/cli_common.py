@@ -1,6 +1,7 @@
 """What the commands share: exit codes, options, keys and progress."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from rich.progress import Progress
 import ledger
 from attunement.config_schema import Config
 from attunement.ledger_view import LedgerVerdict
+from ledger.chain import journal_path
+from ledger.frame import OVERHEAD
 
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 
@@ -66,6 +69,19 @@ def with_pub(private: Path) -> Path:
     return private.with_name(f"{private.name}.pub")
 
 
+def followed(folder: Path, description: str) -> Iterator[ledger.Record]:
+    """Yield the records of a ledger, signatures unchecked, under a progress bar.
+
+    Raises:
+        LedgerReadError, LedgerTamperedError: as of `ledger.read_records`.
+    """
+    with progress_bar() as progress:
+        task = progress.add_task(description, total=_size(folder))
+        for record in ledger.read_records(folder):
+            yield record
+            progress.advance(task, len(record.stored) + OVERHEAD)
+
+
 def verified(
     path: Path,
     key: ledger.VerifyKey,
@@ -85,3 +101,10 @@ def verified(
 
         report = ledger.verify(path, key, anchor=anchor, witnesses=witnesses, progress=on_progress)
     return LedgerVerdict(path, report)
+
+
+def _size(folder: Path) -> int:
+    try:
+        return os.stat(journal_path(folder)).st_size
+    except OSError as error:
+        raise ledger.LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from attunement.cli_common import (
     EXIT_REFUSED,
     F,
     config_option,
+    followed,
     json_option,
     ledger_path,
     path_option,
-    progress_bar,
     public_key,
     public_key_option,
     verified,
@@ -33,9 +33,7 @@ from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
 from attunement.replay import Mismatch, Replay
 from kernel import Outcome
-from ledger.chain import journal_path
 from ledger.evidence import Evidence
-from ledger.frame import OVERHEAD
 from ledger.keys import encode_base64
 from ledger.note import MAX_NOTE_BYTES
 
@@ -153,7 +151,7 @@ def replay(config_path: Path | None, path: Path | None, as_json: bool) -> int:
     folder = ledger_path(load(config_path, os.environ), path)
     replay = Replay()
     kept: list[Mismatch] = []
-    for mismatch in replay.run(_followed(folder, "replaying")):
+    for mismatch in replay.run(followed(folder, "replaying")):
         kept += [mismatch] if len(kept) < MISMATCHES_IN_JSON else []
         if not as_json:
             click.echo(str(mismatch))
@@ -294,7 +292,7 @@ def explain(config_path: Path | None, path: Path | None, index: int, as_json: bo
     """
     folder = ledger_path(load(config_path, os.environ), path)
     explainer = Explainer()
-    for record in _followed(folder, "reading"):
+    for record in followed(folder, "reading"):
         if record.sequence == index:
             break
         explainer.follow(record)
@@ -307,22 +305,6 @@ def explain(config_path: Path | None, path: Path | None, index: int, as_json: bo
     else:
         click.echo("\n".join(lines))
     return EXIT_REFUSED if mismatches else 0
-
-
-def _followed(folder: Path, description: str) -> Iterator[ledger.Record]:
-    """Yield the records of a ledger under a progress bar."""
-    with progress_bar() as progress:
-        task = progress.add_task(description, total=_size(folder))
-        for record in ledger.read_records(folder):
-            yield record
-            progress.advance(task, len(record.stored) + OVERHEAD)
-
-
-def _size(folder: Path) -> int:
-    try:
-        return os.stat(journal_path(folder)).st_size
-    except OSError as error:
-        raise ledger.LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error
 
 
 def _selected(folder: Path, last: int | None, wanted: dict[str, Any]) -> Iterable[ledger.Record]:

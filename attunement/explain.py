@@ -149,10 +149,10 @@ def _measured(entry: Entry, limits: Limits | None) -> Iterator[str]:
     yield f"  coherence {_nano(reading.coherence)}, on which no safety depends"
     yield from (f"  {_margin(check)}" for check in safety_checks(limits, judged, reading))
     if comparison is not None:
-        fall = comparison.before - comparison.after
+        change = comparison.after - comparison.before
         yield (
             f"  mean coherence {_nano(comparison.before)} before and {_nano(comparison.after)} after: "
-            f"fell by {_signed(fall)}, tolerance {_nano(comparison.tolerance)}"
+            f"changed by {_signed(change)}, a fall of {_nano(comparison.tolerance)} is tolerated"
         )
 
 

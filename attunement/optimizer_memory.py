@@ -43,7 +43,8 @@ def write_memory(path: Path, config: Config, state: Mapping[str, object] | None)
     """Write a memory, in the place of the one before if there is one; None is one that was not told.
 
     Raises:
-        OptimizerMemoryError: it was not told, has no JSON, is too large, or cannot be written; the one before is unharmed.
+        OptimizerMemoryError: it was not told, has no JSON, is too large, or cannot be written; the one
+            before is unharmed.
     """
     if state is None:
         raise OptimizerMemoryError(f"the optimizer did not tell its memory, {path} is as it was")
@@ -104,7 +105,7 @@ def restore_memory(data: bytes, config: Config, optimizer: Optimizer) -> None:
         raise OptimizerMemoryError("it is of an optimizer with other limits or settings")
     try:
         optimizer.restore(stored["state"])
-    except Exception as error:  # noqa: BLE001 - whatever content does to an optimizer, it is refused
+    except Exception as error:
         raise OptimizerMemoryError(described(error)) from error
 
 

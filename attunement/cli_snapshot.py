@@ -1,0 +1,148 @@
+"""The commands that save where a ledger stands, and check what was saved against it."""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+import ledger
+from attunement.assembly import build_optimizer
+from attunement.cli_common import (
+    config_option,
+    followed,
+    json_option,
+    ledger_path,
+    path_option,
+    public_key,
+    public_key_option,
+)
+from attunement.config import load
+from attunement.config_schema import Config
+from attunement.optimizer_memory import OptimizerMemoryError, put, read_memory, restore_memory
+from attunement.snapshot import Snapshot, SnapshotError, Surveyor
+from kernel.quantity import to_float
+from ledger import files
+from ledger.canonical import MAX_BYTES
+
+_MODE = 0o644
+
+
+@click.command("save")
+@config_option
+@path_option
+@click.argument("file", type=click.Path(path_type=Path))
+def save_command(config_path: Path | None, path: Path | None, file: Path) -> None:
+    """Write a signed snapshot of what the ledger says to the new FILE; the optimizer's memory to FILE.memory.
+
+    Every decision is derived again first: a ledger with one that the rules do not give is not saved (exit
+    code 3). The memory is there only if the configuration keeps one (optimizer.memory_path).
+
+    Example: lambda-attunement save monday.snapshot
+    """
+    config = load(config_path, os.environ)
+    key = ledger.load_private(config.logging.key_path)
+    surveyor = Surveyor()
+    surveyor.follow(followed(ledger_path(config, path), "replaying"))
+    surveyor.check_signer(key.verify_key)
+    snapshot = surveyor.snapshot()
+    try:
+        files.publish(str(file), snapshot.sign(key), _MODE)
+    except FileExistsError as error:
+        raise click.UsageError(f"{file} exists, a snapshot is never overwritten") from error
+    except OSError as error:
+        raise ledger.LedgerWriteError(f"cannot write {file}: {error.strerror}") from error
+    click.echo(f"saved {file}: {_told(snapshot)}")
+    _save_memory(config, file)
+
+
+@click.command("load")
+@config_option
+@path_option
+@public_key_option
+@click.argument("file", type=click.Path(path_type=Path))
+@json_option
+def load_command(
+    config_path: Path | None, path: Path | None, public_key_path: Path | None, file: Path, as_json: bool
+) -> None:
+    """Check the snapshot in FILE against the ledger; put back the optimizer's memory that is beside it.
+
+    The kernel's state is what the ledger says, and nothing here changes it. Every decision up to the snapshot
+    is derived again; exit code 3 if the snapshot is not what they lead to.
+
+    Example: lambda-attunement load monday.snapshot
+    """
+    config = load(config_path, os.environ)
+    folder, key = ledger_path(config, path), public_key(config, public_key_path)
+    snapshot = read_snapshot(file, key)
+    surveyor = Surveyor()
+    surveyor.follow(followed(folder, "replaying"), until=snapshot.head.sequence)
+    try:
+        surveyor.check(snapshot)
+    except SnapshotError as error:
+        raise SnapshotError(f"{file} does not hold: {error}") from error
+    now = snapshot.status(folder, key)
+    newer = now.records - snapshot.head.sequence - 1
+    if as_json:
+        saved = {
+            "seq": snapshot.head.sequence,
+            "hash": snapshot.head.hash_hex,
+            "timestamp": snapshot.timestamp,
+        }
+        click.echo(json.dumps({"snapshot": saved, "newer_records": newer, "now": now.as_json()}))
+    else:
+        click.echo(f"{file} holds: {_told(snapshot)}")
+        state = now.state
+        click.echo(f"{newer} records since; now {state.mode.name.lower()}, α = {to_float(state.alpha):.9f}")
+    _load_memory(config, file)
+
+
+def read_snapshot(file: Path, key: ledger.VerifyKey) -> Snapshot:
+    """Read a snapshot's file.
+
+    Raises:
+        SnapshotError: it does not hold.
+        LedgerReadError: it cannot be read.
+    """
+    try:
+        with open(file, "rb") as stream:
+            data = stream.read(MAX_BYTES + 2)
+    except OSError as error:
+        raise ledger.LedgerReadError(f"cannot read {file}: {error.strerror}") from error
+    try:
+        return Snapshot.parse(data, key)
+    except SnapshotError as error:
+        raise SnapshotError(f"{file} does not hold: {error}") from error
+
+
+def _save_memory(config: Config, file: Path) -> None:
+    kept = config.optimizer.memory_path
+    data = None if kept is None else read_memory(Path(kept))
+    if data is not None:
+        put(_memory_of(file), data)
+        click.echo(f"saved {_memory_of(file)}, the optimizer's memory")
+
+
+def _load_memory(config: Config, file: Path) -> None:
+    kept, saved = config.optimizer.memory_path, _memory_of(file)
+    data = None if kept is None else read_memory(saved)
+    if kept is None or data is None:
+        return
+    try:
+        restore_memory(data, config, build_optimizer(config))
+    except OptimizerMemoryError as error:
+        raise OptimizerMemoryError(f"{saved} was left aside, {kept} is as it was: {error}") from error
+    put(Path(kept), data)
+    click.echo(f"optimizer memory of {saved} put back to {kept}", err=True)
+
+
+def _memory_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.memory")
+
+
+def _told(snapshot: Snapshot) -> str:
+    state = snapshot.state
+    return (
+        f"record {snapshot.head.sequence} of {snapshot.timestamp}, {state.mode.name.lower()}, "
+        f"α = {to_float(state.alpha):.9f}, policy version {state.policy}"
+    )

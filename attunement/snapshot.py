@@ -1,0 +1,234 @@
+"""A signed snapshot of where a ledger stands, so that not all of it need be read to know.
+
+The state is what the ledger says; a snapshot only says it sooner. It is canonical JSON, signed by the key
+that signs the ledger's records, which could have said the same in a record: a snapshot adds nobody to trust.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import attrs
+
+from attunement.journal import entry_of, figures_body, limits_of, state_body, state_of
+from attunement.ledger_view import Status
+from attunement.replay import Mismatch, Replay, is_decision
+from kernel import Entry, Limits, State
+from kernel.state import REFUSED
+from ledger import CanonicalError, Head, JsonValue, Kind, Record, SigningKey, VerifyKey
+from ledger.canonical import encode, parse
+from ledger.chain import Chain, open_journal
+from ledger.frame import OVERHEAD, TornFrame
+from ledger.frame import read as read_frame
+from ledger.keys import decode_base64, encode_base64
+from ledger.record import RecordError, Tip
+from ledger.record import parse as parse_record
+
+FORMAT: Final = "lambda-attunement-snapshot"
+VERSION: Final = 1
+DOMAIN: Final = b"lambda-attunement/snapshot/v1\0"
+
+_MEMBERS = {"begin", "format", "hash", "limits", "seq", "state", "timestamp", "v", "verdicts"}
+
+
+class SnapshotError(Exception):
+    """A snapshot does not hold: it is malformed, of another key, or not what the ledger says."""
+
+
+@attrs.frozen
+class Snapshot:
+    """Where a ledger stands after one record.
+
+    Attributes:
+        head: That record.
+        begin: Byte of the journal at which its frame begins.
+        timestamp: Its UTC time.
+        state: The kernel's state after it.
+        limits: The policy in force after it.
+        verdicts: How often each verdict was given, up to it.
+    """
+
+    head: Head
+    begin: int
+    timestamp: str
+    state: State
+    limits: Limits
+    verdicts: Mapping[str, int]
+
+    def sign(self, key: SigningKey) -> bytes:
+        """Return the snapshot as a file holds it."""
+        members: dict[str, JsonValue] = {
+            "begin": self.begin,
+            "format": FORMAT,
+            "hash": self.head.hash_hex,
+            "limits": figures_body(self.limits),
+            "seq": self.head.sequence,
+            "state": state_body(self.state),
+            "timestamp": self.timestamp,
+            "v": VERSION,
+            "verdicts": dict(self.verdicts),
+        }
+        signature = encode_base64(key.sign(DOMAIN + encode(members)))
+        return encode({**members, "signature": signature}) + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes, key: VerifyKey) -> Self:
+        """Read a snapshot that this key must have signed.
+
+        Raises:
+            SnapshotError: it is malformed, or its signature does not hold.
+        """
+        try:
+            members = parse(data.removesuffix(b"\n"))
+        except CanonicalError as error:
+            raise SnapshotError(f"it is not a snapshot: {error}") from error
+        if not (isinstance(members, dict) and members.get("format") == FORMAT):
+            raise SnapshotError(f"it is not a snapshot, must have the format {FORMAT}")
+        text = members.pop("signature", None)
+        signature = decode_base64(text) if isinstance(text, str) else None
+        if signature is None or not key.verifies(signature, DOMAIN + encode(members)):
+            raise SnapshotError(f"it is not signed by key {key.key_id}")
+        return cls._of(members)
+
+    @classmethod
+    def _of(cls, members: dict[str, Any]) -> Self:
+        if not (members.keys() == _MEMBERS and members["v"] == VERSION):
+            raise SnapshotError(f"its members are not those of version {VERSION}")
+        try:
+            return cls(
+                head=Head(members["seq"], members["hash"]),
+                begin=members["begin"],
+                timestamp=members["timestamp"],
+                state=state_of(members["state"]),
+                limits=limits_of(members["limits"]),
+                verdicts=members["verdicts"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise SnapshotError(f"a member is not what it should be: {error}") from error
+
+    def tail(self, folder: Path, key: VerifyKey) -> Iterator[Record]:
+        """Yield the records after the snapshot's, verified, without reading those before it.
+
+        Args:
+            folder: The ledger.
+            key: The key that signed the snapshot, and that is in force after its record.
+
+        Raises:
+            SnapshotError: the ledger does not have the snapshot's record in its place.
+            LedgerReadError, LedgerTamperedError: the ledger cannot be read, or a record is bad.
+        """
+        with open_journal(folder) as stream:
+            stream.seek(self.begin)
+            try:
+                stored = read_frame(stream)
+                head = None if stored is None else parse_record(stored)
+            except (RecordError, TornFrame):
+                head = None
+            if head is None or Head(head.sequence, head.hash_hex) != self.head:
+                place = f"record {self.head.sequence} with the hash {self.head.hash_hex}"
+                raise SnapshotError(f"the ledger has no {place} at byte {self.begin}")
+            chain = Chain(None)
+            # The walk goes on as if it had come here from the first record.
+            chain.key = key
+            end = self.begin + len(head.stored) + OVERHEAD
+            chain.tip = Tip(head.sequence, head.hash_hex, head.timestamp, end)
+            yield from chain.walk(stream)
+
+    def status(self, folder: Path, key: VerifyKey) -> Status:
+        """Return where the ledger stands now, reading only what follows the snapshot; arguments as of `tail`.
+
+        Raises:
+            SnapshotError, LedgerReadError, LedgerTamperedError: as of `tail`.
+            JournalError: a decision cannot be read.
+        """
+        survey = _Survey(self.state, self.limits, dict(self.verdicts))
+        sequence, timestamp = self.head.sequence, self.timestamp
+        for record in self.tail(folder, key):
+            sequence, timestamp = record.sequence, record.timestamp
+            if is_decision(record):
+                survey.follow(entry_of(record.body))
+        return Status(folder, sequence + 1, timestamp, survey.state, survey.limits, survey.verdicts)
+
+
+@attrs.define
+class _Survey:
+    state: State
+    limits: Limits
+    verdicts: dict[str, int]
+
+    def follow(self, entry: Entry) -> None:
+        self.state = entry.after
+        if entry.limits is not None and entry.verdict.outcome is not REFUSED:
+            self.limits = entry.limits
+        word = entry.verdict.outcome.value
+        self.verdicts[word] = self.verdicts.get(word, 0) + 1
+
+
+class Surveyor:
+    """Follows a ledger from its first record, derives its decisions again, and makes or checks snapshots.
+
+    Attributes:
+        mismatches: Every mismatch that the replay found; a ledger with one has no snapshot.
+    """
+
+    def __init__(self) -> None:
+        self.mismatches: list[Mismatch] = []
+        self._replay = Replay()
+        self._verdicts: dict[str, int] = {}
+        self._head: Record | None = None
+        self._begin = 0
+        self._end = 0
+
+    def follow(self, records: Iterable[Record], until: int | None = None) -> None:
+        """Take in records, up to and with the one of the sequence `until` if it is given.
+
+        Raises:
+            LedgerReadError, LedgerTamperedError: as of what yields them.
+        """
+        for record in records:
+            self.mismatches += self._replay.follow(record)
+            self._head, self._begin = record, self._end
+            self._end += len(record.stored) + OVERHEAD
+            if is_decision(record):
+                word = str(record.body.get("verdict"))
+                self._verdicts[word] = self._verdicts.get(word, 0) + 1
+            if record.sequence == until:
+                return
+
+    def snapshot(self) -> Snapshot:
+        """Return a snapshot of where the ledger stands after the records so far.
+
+        Raises:
+            SnapshotError: it holds no decision, or one that the rules do not give.
+        """
+        if self.mismatches:
+            raise SnapshotError(f"a decision is not what the rules give: {self.mismatches[0]}")
+        head, state, limits = self._head, self._replay.state, self._replay.limits
+        if head is None or state is None or limits is None:
+            raise SnapshotError("the ledger holds no decision yet")
+        place = Head(head.sequence, head.hash_hex)
+        return Snapshot(place, self._begin, head.timestamp, state, limits, dict(self._verdicts))
+
+    def check_signer(self, key: VerifyKey) -> None:
+        """Check that a key is the one in force after the records so far.
+
+        Raises:
+            SnapshotError: it is another.
+        """
+        head = self._head
+        is_rotation = head is not None and head.kind is Kind.ROTATION
+        in_force = encode_base64(key.raw) if is_rotation else key.key_id
+        if head is None or in_force != (head.body.get("public_key") if is_rotation else head.key_id):
+            raise SnapshotError(f"key {key.key_id} is not the one that signs the ledger's records now")
+
+    def check(self, snapshot: Snapshot) -> None:
+        """Check that a snapshot is what the ledger says after the records so far.
+
+        Raises:
+            SnapshotError: it is not, or there can be none.
+        """
+        found = self.snapshot()
+        for name in attrs.fields_dict(Snapshot):
+            said, is_so = getattr(snapshot, name), getattr(found, name)
+            if said != is_so:
+                raise SnapshotError(f"its {name} is {said}, the ledger says {is_so}")
