@@ -136,7 +136,7 @@ def driven(seed, steps):
 @pytest.fixture(scope="module")
 def history():
     """Bodies of one long history with every event and every outcome in it."""
-    bodies = list(driven(11, 1200).bodies)
+    bodies = list(driven(11, 900).bodies)
     assert {body["event"] for body in bodies} == EVENTS
     assert {body["verdict"] for body in bodies} == {outcome.value for outcome in Outcome}
     return bodies
@@ -191,7 +191,7 @@ def test_a_changed_verdict_is_found_wherever_it_stands(history, alter, outcome):
 
 @pytest.mark.parametrize("change", [-1, 1, 10**6])
 def test_a_changed_result_is_found(history, alter, change):
-    for place, body in list(enumerate(history))[::4]:
+    for place, body in list(enumerate(history))[::6]:
         for name in ("alpha", "good", "cycle", "missed", "reverts", "policy"):
             after = {**body["after"], name: body["after"][name] + change}
             assert alter(place, {**body, "after": after}) == {f"after.{name}"}
@@ -204,7 +204,7 @@ def test_a_changed_result_is_found(history, alter, change):
 
 @pytest.mark.parametrize("name", ["alpha", "good", "reverts", "policy"])
 def test_a_decision_begins_where_the_last_one_ended(history, alter, name):
-    for place, body in list(enumerate(history))[::4]:
+    for place, body in list(enumerate(history))[::6]:
         before = {**body["before"], name: body["before"][name] + 1}
         assert f"before.{name}" in alter(place, {**body, "before": before})
 
@@ -212,7 +212,7 @@ def test_a_decision_begins_where_the_last_one_ended(history, alter, name):
 @pytest.mark.parametrize("name", ["mode", "kind", "resume"])
 def test_a_changed_mode_is_found(history, alter, name):
     words = ("step", "probe", "restore") if name == "kind" else ("ready", "trial", "frozen", "emergency")
-    for place, body in list(enumerate(history))[::4]:
+    for place, body in list(enumerate(history))[::6]:
         for word in words:
             if body["after"][name] != word:
                 after = {**body["after"], name: word}
