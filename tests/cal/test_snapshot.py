@@ -349,7 +349,11 @@ def test_hostile_memory_is_refused_or_harmless(tmp_path_factory, data):
 TAUGHT = taught(configuration(Path("unused"))).state()
 
 
-@pytest.mark.parametrize("state", [{"x": math.nan}, {"x": object()}, {"x": "y" * BYTES_MAX}, None], ids=repr)
+@pytest.mark.parametrize(
+    "state",
+    [{"x": math.nan}, {"x": object()}, {"x": "y" * BYTES_MAX}, None],
+    ids=["nan", "object", "too large", "none"],
+)
 def test_memory_that_cannot_be_stored_leaves_the_one_before(tmp_path, state):
     config = configuration(tmp_path)
     place = tmp_path / "memory"
