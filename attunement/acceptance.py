@@ -21,11 +21,14 @@ class AcceptanceTest:
     Args:
         tolerance: Fall of the objective that still counts as no worse, or None to take it from the noise.
         ceiling: Largest tolerance the kernel will accept, nano.
+
+    Attributes:
+        ceiling: The same; whoever owns the test sets it anew when the policy changes.
     """
 
     def __init__(self, tolerance: float | None, ceiling: Nano) -> None:
         self._tolerance = tolerance
-        self._ceiling = ceiling
+        self.ceiling = ceiling
         self._base: deque[float] = deque(maxlen=BASE_SAMPLES)
         self._base_alpha: float | None = None
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT + 1)
@@ -57,9 +60,9 @@ class AcceptanceTest:
         )
 
     def _granted(self) -> Nano:
-        if self._ceiling == TOLERANCE_LAST:
-            return self._ceiling
+        if self.ceiling == TOLERANCE_LAST:
+            return self.ceiling
         if self._tolerance is None:
             error = self._noise.sigma * sqrt(1.0 + 1.0 / max(len(self._base), 1))
-            return min(round_up("tolerance", STANDARD_ERRORS * error), self._ceiling)
-        return round_nearest("tolerance", self._tolerance)
+            return min(round_up("tolerance", STANDARD_ERRORS * error), self.ceiling)
+        return min(round_nearest("tolerance", self._tolerance), self.ceiling)

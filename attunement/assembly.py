@@ -1,64 +1,58 @@
 """A whole attunement from its parts: ledger, kernel, sensors, optimizer and controller."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import attrs
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
 from attunement.certified import UnverifiedKernelError, doubts
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
-from attunement.governance import KeyAuthority, sign_order
+from attunement.escalation import CommandHook, Escalation, Hook
+from attunement.governance import NOBODY, Charter, Governance, RecordWatcher, follow
 from attunement.journal import Journal, resume_point
-from attunement.measurement import Sensors, require_capabilities
+from attunement.measurement import Sensors, newest_psi, require_capabilities
 from attunement.optimizer_memory import recall
+from attunement.order import Action, SignedOrder
+from attunement.order_book import Commit, OrderBook
+from attunement.order_desk import LEAVE, OrderDesk, PolicyMismatchError, Signatory
 from attunement.policy import kernel_limits
 from attunement.telemetry import Subscriber
-from kernel import Entry, Limits, Order, Outcome, SafetyKernel
-from kernel.safety_kernel import describe
-from ledger import Ledger, Signers, SigningKey, VerifyKey
+from kernel import Limits, SafetyKernel
+from kernel.quantity import to_float
+from ledger import Ledger, Signers, Verdict, VerifyKey, read_records, verify
 from optimizers import registry
 from optimizers.protocol import Optimizer, Space
-
-
-class PolicyMismatchError(ConfigError):
-    """The configuration's limits are not those in force according to the ledger."""
-
-
-@attrs.frozen
-class Signatory:
-    """An operator present at the run, who signs its orders."""
-
-    key: SigningKey
-    actor: str
-    reason: str
 
 
 class Attunement:
     """Everything that runs, opened and closed as one.
 
     On a ledger that holds decisions the kernel resumes: an open trial is reverted, latches stay. A policy
-    that differs from the one in force needs a signatory.
+    that differs from the one in force needs an order that adopts it, or a signatory: at the first reading the
+    signatory approves leaving a latch that was there at the start, and adopts the policy.
 
     Args:
         config: The configuration.
         engine: What is attuned.
         signers: Keys that sign the ledger.
-        operator: Public key whose orders count, None when nobody may order.
-        signatory: Operator who gives orders in this run, None when there is none.
+        charter: Who may order.
+        signatory: Operator who is present, None when there is none.
+        orders: Signed orders, carried out at the first readings.
         subscribers: Told every report.
+        watchers: Told every record of governance.
+        hook: Told every alert; None runs the configuration's command, if there is one.
         allow_unverified: Run a kernel that is not the one the certificate speaks of, and record that.
 
     Raises:
         UnverifiedKernelError: the kernel is another than the proved one, and that is not allowed.
-        ConfigError: the configuration's policy is not well formed.
+        ConfigError: the configuration's policy is not well formed, or an operator's key is the ledger's.
         LedgerError: the ledger cannot be opened, or is not what was written.
         LedgerUnavailableError: the first decision could not be recorded.
-        JournalError: the ledger holds something else than decisions.
+        JournalError: the ledger holds something else than decisions and orders.
         PolicyMismatchError: the policy differs from the one in force, and no order adopts it.
         EngineCapabilityError: a check of the kernel could not be made on this engine.
         ActuatorError: the engine did not take the first α.
@@ -70,9 +64,12 @@ class Attunement:
         config: Config,
         engine: Any,
         signers: Signers,
-        operator: VerifyKey | None = None,
+        charter: Charter = NOBODY,
         signatory: Signatory | None = None,
         subscribers: Sequence[Subscriber] = (),
+        orders: Sequence[SignedOrder] = (),
+        watchers: Sequence[RecordWatcher] = (),
+        hook: Hook | None = None,
         allow_unverified: bool = False,
     ) -> None:
         self._doubts = doubts()
@@ -88,11 +85,15 @@ class Attunement:
             # Memory that was refused may have left its traces.
             optimizer = build_optimizer(config)
         require_capabilities(engine)
+        _require_keys_apart(charter, signers)
         objective, tolerance = config.objective, config.safety.tolerance
-        self._signatory = signatory
+        is_adopted_here = signatory is not None or any(_adopts(order, limits) for order in orders)
         self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         try:
-            self.kernel = self._kernel(config, limits, engine, KeyAuthority(operator, self._head))
+            self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
+            self.kernel = self._kernel(config, limits, engine, signers.records.verify_key, is_adopted_here)
+            self.desk = self._desk(limits, signatory, orders)
+            self._escalation = _escalation(config, self.governance, hook)
             self._optimizer = BoundedOptimizer(optimizer, config.optimizer.ask_timeout)
             self.controller = LambdaAttunementController(
                 engine,
@@ -102,30 +103,23 @@ class Attunement:
                 AcceptanceTest(None if tolerance == "auto" else tolerance, self.kernel.limits.tolerance_max),
                 config.settle_delay,
                 config.safety.trial_deadline,
-                subscribers,
+                (*subscribers, self._escalation),
+                self.desk,
             )
         except BaseException:
             self.ledger.close()
             raise
-
-    def approve(self) -> Entry:
-        """Have the signatory approve leaving FROZEN or EMERGENCY, on the newest reading.
-
-        Raises:
-            MeasurementError: there is no reading yet.
-            PolicyMismatchError: there is no signatory.
-        """
-        return self.controller.approve(self._order("approve", ()))
 
     def optimizer_memory(self) -> dict[str, Any] | None:
         """Return, once after closing, what the optimizer remembers; None if it does not tell."""
         return self._optimizer.memory()
 
     def close(self) -> None:
-        """Revert an open trial, stop following the engine and close the ledger."""
+        """Revert an open trial, stop following the engine, wait for the hooks and close the ledger."""
         try:
             self.controller.stop()
         finally:
+            self._escalation.close()
             self.ledger.close()
 
     def __enter__(self) -> Self:
@@ -136,42 +130,42 @@ class Attunement:
     ) -> None:
         self.close()
 
-    def _kernel(self, config: Config, limits: Limits, engine: Any, authority: KeyAuthority) -> SafetyKernel:
-        journal, deadline_s = Journal(self.ledger), config.safety.trial_deadline
-        resume = resume_point(self.ledger.records())
+    def _kernel(
+        self, config: Config, limits: Limits, engine: Any, key: VerifyKey, is_adopted_here: bool
+    ) -> SafetyKernel:
+        journal, deadline_s = Journal(self.governance), config.safety.trial_deadline
+        resume = resume_point(self.governance.followed(self.ledger.records()))
         if resume is None:
+            alpha, reason = _first_alpha(config, key)
             return SafetyKernel.start(
                 limits,
-                config.alpha_initial,
+                alpha,
                 journal,
                 engine,
-                authority,
+                self.governance,
                 deadline_s,
                 actor=ACTOR,
-                reason=self._with_doubts("first start"),
+                reason=self._with_doubts(reason),
             )
         state, in_force = resume
-        kernel = SafetyKernel(in_force, state, journal, engine, authority, deadline_s)
-        if limits != in_force and self._signatory is None:
+        if limits != in_force and not is_adopted_here:
             raise PolicyMismatchError(*_differences(limits, in_force))
+        kernel = SafetyKernel(in_force, state, journal, engine, self.governance, deadline_s)
         kernel.recover(ACTOR, self._with_doubts("restart"))
-        if limits != in_force:
-            entry = kernel.set_limits(self._order("set_limits", tuple(limits)), limits)
-            if entry.verdict.outcome is not Outcome.ADOPTED:
-                raise PolicyMismatchError(*describe(entry.verdict))
         return kernel
-
-    def _order(self, action: str, subject: tuple[int, ...]) -> Order:
-        if self._signatory is None:
-            raise PolicyMismatchError(f"{action} needs an operator's key, actor and reason")
-        order = Order(action, subject, self._signatory.actor, self._signatory.reason, signature="")
-        return sign_order(self._signatory.key, order, self._head())
 
     def _with_doubts(self, reason: str) -> str:
         return "; kernel not verified: ".join([reason, *self._doubts[:1]])
 
-    def _head(self) -> str:
-        return self.ledger.head().hash_hex
+    def _desk(self, limits: Limits, signatory: Signatory | None, orders: Sequence[SignedOrder]) -> OrderDesk:
+        mode, desk = self.kernel.mode, OrderDesk(self.kernel, self.governance, limits)
+        desk.submit(orders)
+        if signatory is not None:
+            if mode in LEAVE:
+                desk.have_signed(signatory, LEAVE[mode])
+            if limits != self.kernel.limits:
+                desk.have_signed(signatory, Action.POLICY, tuple(limits))
+        return desk
 
 
 def build_optimizer(config: Config) -> Optimizer:
@@ -190,6 +184,58 @@ def build_optimizer(config: Config) -> Optimizer:
         **config.optimizer.settings,
     }
     return registry.create(config.optimizer.name if config.enabled else "hold", space, settings)
+
+
+def persisted_alpha(folder: Path) -> Commit | None:
+    """Return the α that an order made the one to begin at, None if there is none or no ledger.
+
+    Signatures are not checked: that is `verify`.
+
+    Raises:
+        LedgerReadError, LedgerTamperedError: the ledger cannot be read.
+        JournalError: a record says that it holds an order, and does not.
+    """
+    if not folder.exists():
+        return None
+    book = OrderBook(order_ttl_s=0.0)
+    for record in read_records(folder):
+        follow(book, record)
+    return book.initial
+
+
+def _first_alpha(config: Config, key: VerifyKey) -> tuple[float, str]:
+    if config.governance.predecessor is None:
+        return config.alpha_initial, "first start"
+    folder = Path(config.governance.predecessor)
+    report = verify(folder, key)
+    if report.verdict not in (Verdict.VERIFIED, Verdict.NO_ANCHOR):
+        raise ConfigError(
+            f"{ROOT}.governance.predecessor: {folder}: {report.verdict.value}: {report.finding}"
+        )
+    persisted = persisted_alpha(folder)
+    if persisted is None:
+        return config.alpha_initial, "first start"
+    head = "" if report.head is None else f"{report.head.sequence}:{report.head.hash_hex}"
+    return to_float(persisted.alpha), f"first start at the α persisted in the ledger with head {head}"
+
+
+def _adopts(order: SignedOrder, limits: Limits) -> bool:
+    return order.terms.action is Action.POLICY and order.terms.subject == tuple(limits)
+
+
+def _escalation(config: Config, governance: Governance, hook: Hook | None) -> Escalation:
+    settings = config.governance.escalation
+    if hook is None and settings.command is not None:
+        hook = CommandHook(settings.command, settings.command_timeout)
+    return Escalation(settings, governance.append, hook)
+
+
+def _require_keys_apart(charter: Charter, signers: Signers) -> None:
+    for operator in charter.operators:
+        if operator.key in (signers.records.verify_key, signers.log.key.verify_key):
+            raise ConfigError(
+                f"{ROOT}.governance.operators: the key of {operator.name} signs the ledger, must be another"
+            )
 
 
 def _differences(wanted: Limits, in_force: Limits) -> tuple[str, ...]:

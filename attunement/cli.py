@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ledger
-from attunement.assembly import Attunement, Signatory
+from attunement.assembly import Attunement
 from attunement.build import build_engine
 from attunement.calibrate import CalibrationError, calibrate
 from attunement.certified import UnverifiedKernelError, doubts
@@ -38,19 +38,23 @@ from attunement.cli_common import (
     with_pub,
 )
 from attunement.cli_ledger import ledger_group
+from attunement.cli_orders import order_group, read_order
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
+from attunement.governance import load_charter
 from attunement.journal import JournalError
 from attunement.ledger_view import Status
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
 from attunement.metrics import Metrics, MetricsError, MetricsServer
 from attunement.optimizer_memory import OptimizerMemoryError, write_memory
+from attunement.order import OrderError
+from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
-from attunement.running import OneApproval, run_cycles, stopped_by_signals
+from attunement.running import run_cycles, stopped_by_signals
 from attunement.snapshot import SnapshotError
 from attunement.sources import SourceError
 from attunement.view import JsonView, LiveView, PlainView, View
@@ -61,7 +65,7 @@ from optimizers.errors import OptimizerError
 if TYPE_CHECKING:
     import proofs
 
-_USAGE = (ConfigError, KeyFileError, OptimizerError, EngineCapabilityError, CalibrationError)
+_USAGE = (ConfigError, KeyFileError, OrderError, OptimizerError, EngineCapabilityError, CalibrationError)
 _REFUSED = (
     LedgerKeyError,
     LedgerTamperedError,
@@ -130,6 +134,13 @@ def cli() -> None:
 @click.option("--operator-key", type=click.Path(path_type=Path), help="Private key of an operator present.")
 @click.option("--actor", help="Who that is, for the record.")
 @click.option("--reason", help="Why the order is given, for the record.")
+@click.option(
+    "--order",
+    "order_paths",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A signed order to carry out at the first reading; may be given again.",
+)
 @_unverified_option
 def run(
     config_path: Path | None,
@@ -139,17 +150,19 @@ def run(
     operator_key: Path | None,
     actor: str | None,
     reason: str | None,
+    order_paths: tuple[Path, ...],
     allow_unverified: bool,
 ) -> int:
     """Attune the configured engine; resume where the ledger left off.
 
-    With --operator-key, --actor and --reason the operator adopts a changed policy and approves leaving a
-    freeze or an emergency, once, at the first reading.
+    With --operator-key, --actor and --reason the operator approves leaving a freeze or an emergency and
+    adopts a changed policy, once, at the first reading. Orders that were signed elsewhere come with --order.
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
     config = load(config_path, os.environ)
     signatory = _signatory(operator_key, actor, reason)
+    orders, charter = [read_order(path) for path in order_paths], load_charter(config)
     signers = _signers(config)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
@@ -158,24 +171,33 @@ def run(
     view = _view(config, plain, as_json, total)
     with stopped_by_signals() as stop, _served(metrics, config):
         try:
-            watchers, operator = (metrics, view), _operator(config)
             with Attunement(
-                config, engine, signers, operator, signatory, watchers, allow_unverified
+                config,
+                engine,
+                signers,
+                charter,
+                signatory,
+                (metrics, view),
+                orders,
+                (metrics,),
+                allow_unverified=allow_unverified,
             ) as attunement:
-                approval = OneApproval(attunement.approve, attunement.kernel.mode)
                 if attunement.recalled:
                     click.echo(attunement.recalled, err=True)
                 attunement.controller.start()
-                ending = run_cycles(
-                    engine, total, config.settle_delay, stop, approval if signatory else lambda: None
-                )
+                ending = run_cycles(engine, total, config.settle_delay, stop)
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
     _keep_memory(config, attunement.optimizer_memory())
     verdict = verified(Path(config.logging.audit_ledger_path), public_key(config), attunement.ledger.head())
     click.echo(verdict.sentence, err=True)
-    if not verdict.is_verified or approval.is_refused:
+    desk = attunement.desk
+    for answer in desk.answers:
+        click.echo(str(answer), err=True)
+    if desk.waiting:
+        click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
+    if not verdict.is_verified or desk.is_refused or desk.waiting:
         return EXIT_REFUSED
     return (
         EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and total is not None else 0
@@ -230,6 +252,7 @@ def status(config_path: Path | None, snapshot: Path | None, as_json: bool) -> in
 cli.add_command(ledger_group)
 cli.add_command(save_command)
 cli.add_command(load_command)
+cli.add_command(order_group)
 
 
 @cli.command()
@@ -349,11 +372,6 @@ def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:
         write_memory(Path(path), config, memory)
     except OptimizerMemoryError as error:
         complain(str(error), EXIT_ERROR)
-
-
-def _operator(config: Config) -> ledger.VerifyKey | None:
-    path = config.governance.operator_key_path
-    return None if path is None else ledger.load_public(path)
 
 
 def _view(config: Config, plain: bool, as_json: bool, total: int | None) -> View:

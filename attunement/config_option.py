@@ -145,5 +145,5 @@ _WORDS: dict[Any, str] = {
     float: "a number",
     str: "text that is not empty",
     Mapping: "a mapping of names to plain finite values",
-    tuple: "a list of shocks",
+    tuple: "a list of mappings",
 }

@@ -1,7 +1,7 @@
 """The configuration's keys: one table of types, ranges, units, defaults and meanings."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -189,13 +189,54 @@ class LoggingConfig:
 
 
 @attrs.frozen
+class OperatorConfig:
+    """One who may sign orders."""
+
+    name: str = option(attrs.NOTHING, "Name of the operator.")
+    key_path: str = option(attrs.NOTHING, "File of the operator's public key.")
+
+
+@attrs.frozen
+class EscalationConfig:
+    """When trials that are taken back again and again are somebody's concern."""
+
+    reverts: int = option(
+        6, "Trials taken back within the window that raise an alert.", unit="trials", within=_COUNT
+    )
+    window: int = option(
+        40, "Newest cycles that they are counted in.", unit="cycles", within=Interval(1, 100_000)
+    )
+    backoff: int = option(
+        200,
+        "Cycles after an alert without another; doubled by each alert, up to 32 times this, and itself again "
+        "after a window without a trial taken back.",
+        unit="cycles",
+        within=Interval(1, 10**6),
+    )
+    command: str | None = option(
+        None, "Command that is run for an alert, without a shell; it gets the alert as JSON on its input."
+    )
+    command_timeout: float = option(10.0, "Time that the command may take.", unit="s", within=_SECONDS)
+
+
+@attrs.frozen
 class GovernanceConfig:
     """Who may give orders."""
 
-    operator_key_path: str | None = option(
-        None,
-        "File of the operator's public key; null means that nobody may approve, override or change policy.",
+    operators: tuple[OperatorConfig, ...] = option(
+        (), "Operators; without any, nobody may approve, override or change policy."
     )
+    quorum: int = option(1, "Operators that an order needs; a freeze needs one.", within=Interval(1, 64))
+    psi_min: float = option(0.5, "Smallest Ψ at which a changed policy is adopted.", within=_UNIT)
+    order_ttl: float = option(
+        3600.0, "Longest life of an order.", unit="s", within=Interval(0, 30 * 86_400, low_open=True)
+    )
+    predecessor: str | None = option(
+        None,
+        "Folder of the ledger that this one continues, written by the same key: a persisted α in it is the "
+        "α at the first start.",
+    )
+    escalation: EscalationConfig = attrs.field(factory=EscalationConfig)
 
 
 @attrs.frozen
@@ -292,8 +333,9 @@ def _describe(section: type[Any], prefix: str) -> Iterator[OptionInfo]:
         default = {} if field.type == Mapping[str, Any] else field.default
         accepts = expectation(field.type, field.metadata["within"])
         yield OptionInfo(key, accepts, default, field.metadata["unit"], field.metadata["doc"])
-        if field.type == tuple[Shock, ...]:
-            yield from _describe(Shock, f"{key}[]")
+        for member in get_args(field.type):
+            if attrs.has(member):
+                yield from _describe(member, f"{key}[]")
 
 
 def _alpha_problems(config: Config) -> Iterator[str]:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import Answer, BoundedOptimizer, Fault
@@ -39,6 +39,12 @@ _TOLD = {
 }
 
 
+class Orders(Protocol):
+    """What gives orders at a reading, before an optimizer may propose on it."""
+
+    def attend(self, reading: Reading) -> tuple[Entry, ...]: ...
+
+
 class LambdaAttunementController:
     """Measures each cycle, has the kernel judge it, and passes the optimizer's wishes on.
 
@@ -52,6 +58,7 @@ class LambdaAttunementController:
         trial_deadline_s: Age, seconds, at which a trial is reverted; for a polled engine also the longest
             silence that is not a missed cycle.
         subscribers: Told every report.
+        orders: Attended to at each reading that finds no trial open; None when nobody orders.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class LambdaAttunementController:
         settle_delay_s: float,
         trial_deadline_s: float,
         subscribers: Sequence[Subscriber] = (),
+        orders: Orders | None = None,
     ) -> None:
         self._lock = threading.RLock()  # one cycle at a time; guards what follows it
         self._engine = engine
@@ -74,6 +82,7 @@ class LambdaAttunementController:
         self._settle_delay_s = settle_delay_s
         self._trial_deadline_s = trial_deadline_s
         self._subscribers = tuple(subscribers)
+        self._orders = orders
         self._last_cycle = kernel.state.cycle
         self._reading: Reading | None = None
         self._pending: tuple[Verdict, tuple[str, ...]] = (Verdict.NONE, ())
@@ -183,10 +192,17 @@ class LambdaAttunementController:
 
     def _decided(self, measurement: Measurement, reading: Reading) -> CycleReport:
         judged = self._judge(measurement, reading)
-        may_propose = self._kernel.mode is Mode.READY and judged.after.alpha == reading.alpha
+        ordered = self._ordered(reading)
+        is_untouched = not ordered and judged.after.alpha == reading.alpha
+        may_propose = is_untouched and self._kernel.mode is Mode.READY
         answer = self._optimizer.exchange(self._told(measurement, judged), may_propose)
         proposed = self._propose(answer, reading)
-        return self._report(measurement, (judged, *proposed), answer)
+        return self._report(measurement, (judged, *ordered, *proposed), answer)
+
+    def _ordered(self, reading: Reading) -> tuple[Entry, ...]:
+        if self._orders is None or self._kernel.mode is Mode.TRIAL:
+            return ()
+        return self._orders.attend(reading)
 
     def _is_settling(self, reading: Reading) -> bool:
         age_s = self._kernel.trial_age_s
@@ -199,6 +215,7 @@ class LambdaAttunementController:
         if self._kernel.mode is not Mode.TRIAL:
             self._acceptance.stay(alpha, objective)
             return self._kernel.observe(reading, ACTOR, "cycle observed")
+        self._acceptance.ceiling = self._kernel.limits.tolerance_max
         comparison = self._acceptance.compare(objective)
         entry = self._kernel.settle(reading, comparison, ACTOR, "trial measured")
         if entry.verdict.outcome is Outcome.COMMITTED:

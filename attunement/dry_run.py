@@ -6,12 +6,13 @@ from threading import Event
 
 import attrs
 
-from attunement.assembly import Attunement
+from attunement.assembly import Attunement, persisted_alpha
 from attunement.build import build_engine
 from attunement.config_schema import Config
 from attunement.running import run_cycles
 from attunement.telemetry import CycleReport
 from kernel import Outcome
+from kernel.quantity import to_float
 from ledger import NoteSigner, Signers, generate
 
 DRY_RUN_CYCLES = 400
@@ -75,9 +76,14 @@ class Compared:
 def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverified: bool = False) -> Compared:
     """Run the configuration twice, with ledgers and keys of their own in folder.
 
+    Both begin at the α that the configured ledger says was persisted, if there is one in its limits.
+
     Raises:
         Exception: as of `Attunement` and `run_cycles`.
     """
+    persisted = persisted_alpha(Path(config.logging.audit_ledger_path))
+    if persisted is not None and config.alpha_min <= to_float(persisted.alpha) <= config.alpha_max:
+        config = attrs.evolve(config, alpha_initial=to_float(persisted.alpha))
     records, log = (generate(folder / name, folder / f"{name}.pub") for name in ("key", "log-key"))
     signers = Signers(records, NoteSigner(config.logging.origin, log))
     optimizer = attrs.evolve(config.optimizer, name="hold")
@@ -88,7 +94,11 @@ def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverifie
 def _run(
     config: Config, cycles: int, ledger_path: Path, signers: Signers, allow_unverified: bool
 ) -> RunFigures:
-    scratch = attrs.evolve(config, logging=attrs.evolve(config.logging, audit_ledger_path=str(ledger_path)))
+    logging = attrs.evolve(config.logging, audit_ledger_path=str(ledger_path))
+    # Nobody is told of alerts that did not happen.
+    escalation = attrs.evolve(config.governance.escalation, command=None)
+    governance = attrs.evolve(config.governance, escalation=escalation, predecessor=None)
+    scratch = attrs.evolve(config, logging=logging, governance=governance)
     engine, tally = build_engine(config), Tally(cycles)
     with Attunement(
         scratch, engine, signers, subscribers=(tally,), allow_unverified=allow_unverified

@@ -34,6 +34,7 @@ class _Cycle:
     # Replaced as a whole by the thread that runs cycles: a reader in another thread never sees half of one.
     number: int
     alpha: float
+    psi: float
     lambda_base: Mapping[str, float]
     omega: NDArray[float64]
     exponent_max: float
@@ -116,7 +117,7 @@ class CalEngine:
         block = self._source.next()
         if self._is_new(block.sequence):
             directions = _directions(block, (self._source.nodes, self._source.dims))
-            self._newest = self._advance(directions, _lambda_base(block))
+            self._newest = self._advance(directions, _psi(block))
             self._sequence = block.sequence
         for callback in tuple(self._callbacks):
             callback()
@@ -171,6 +172,10 @@ class CalEngine:
         """Return the unified Ω of the newest cycle, the mean over the scales, read-only, [nodes, dims]."""
         return self._complete().omega
 
+    def get_psi(self) -> float:
+        """Return Ψ of the newest cycle, in [0, 1], at the worst scale."""
+        return self._complete().psi
+
     def get_entropy_rate(self) -> float:
         """Return the rise of entropy [1/cycle], a mean over up to 4 cycles, ≥ 0, at the worst scale."""
         return self._complete().entropy_rate
@@ -211,7 +216,8 @@ class CalEngine:
             raise EngineInputError(f"sequence is {sequence}, must not go back from {self._sequence}")
         return sequence != self._sequence
 
-    def _advance(self, directions: NDArray[float64], lambda_base: NDArray[float64]) -> _Cycle:
+    def _advance(self, directions: NDArray[float64], psi: NDArray[float64]) -> _Cycle:
+        lambda_base = psi / PHI
         alpha = self._alpha
         projections = directions.mean(axis=1)
         if self._newest is None:
@@ -225,6 +231,7 @@ class CalEngine:
         return _Cycle(
             number=self.cycle + 1,
             alpha=alpha,
+            psi=float(psi.min()),
             lambda_base=MappingProxyType(dict(zip(SCALES, lambda_base.tolist(), strict=True))),
             omega=unified,
             exponent_max=float(exponents.max()),
@@ -297,14 +304,14 @@ def _directions(block: FeatureBlock, shape: tuple[int, int]) -> NDArray[float64]
     return directions
 
 
-def _lambda_base(block: FeatureBlock) -> NDArray[float64]:
+def _psi(block: FeatureBlock) -> NDArray[float64]:
     psi = _real_numbers("psi", block.psi)
     if psi.shape != (len(SCALES),):
         raise EngineInputError(f"psi has shape {psi.shape}, must have ({len(SCALES)},)")
     for scale, value in zip(SCALES, psi.tolist(), strict=True):
         if not 0 <= value <= 1:
             raise EngineInputError(f"psi of {scale} is {value}, must lie in [0, 1]")
-    return psi / PHI
+    return psi
 
 
 def _real_numbers(name: str, value: ArrayLike) -> NDArray[float64]:

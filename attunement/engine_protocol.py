@@ -58,6 +58,9 @@ class MeasuredEngine(AttunableEngine, Protocol):
     def get_lambda(self, scale: str) -> float:
         """Return λ(t, L) = λ_base(L)·α."""
 
+    def get_psi(self) -> float:
+        """Return Ψ of the newest cycle, in [0, 1], at the worst scale; without it no policy is adopted."""
+
     def get_entropy_rate(self) -> float:
         """Return the smoothed rise of entropy [1/cycle], never negative, at the worst scale."""
 

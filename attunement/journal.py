@@ -5,14 +5,15 @@ Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `compari
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from attunement.foreign import printable
+from attunement.order_book import GOVERNANCE_EVENTS
 from kernel import Comparison, Entry, Kind, Limits, Mode, Outcome, Reading, State
 from kernel.limits import Check
 from kernel.quantity import Nano
 from kernel.state import SCALES, PerScale, Verdict
-from ledger import JsonValue, Ledger, Receipt, Record
+from ledger import JsonValue, Receipt, Record
 from ledger import Kind as RecordKind
 
 SCHEMA = 1
@@ -26,6 +27,12 @@ class JournalError(Exception):
     """A record's body is not an entry of the kernel."""
 
 
+class Appendable(Protocol):
+    """A ledger, or what stands before one."""
+
+    def append(self, body: Mapping[str, JsonValue]) -> Receipt: ...
+
+
 class Journal:
     """Appends entries to a ledger; what the kernel calls its ledger.
 
@@ -33,7 +40,7 @@ class Journal:
         ledger: Open, and owned by the caller.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Appendable) -> None:
         self._ledger = ledger
 
     def append(self, entry: Entry) -> Receipt:
@@ -80,7 +87,7 @@ def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
     state: State | None = None
     limits: Limits | None = None
     for record in records:
-        if record.kind is not RecordKind.ENTRY:
+        if record.kind is not RecordKind.ENTRY or is_of_governance(record.body):
             continue
         try:
             state = state_of(record.body["after"])
@@ -93,6 +100,11 @@ def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
     if limits is None:
         raise JournalError("no record carries the limits in force")
     return state, limits
+
+
+def is_of_governance(body: Mapping[str, JsonValue]) -> bool:
+    """Say whether a body is an order, a vote or an alert, and no decision of the kernel."""
+    return body.get("event") in GOVERNANCE_EVENTS and "after" not in body
 
 
 def reading_of(body: Mapping[str, JsonValue]) -> Reading | None:

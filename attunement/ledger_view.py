@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from attunement.journal import JournalError, resume_point
+from attunement.journal import JournalError, is_of_governance, resume_point
 from kernel import Limits, State
 from kernel.quantity import to_float
 from ledger import Kind, Record, Report, Verdict, read_records
@@ -114,7 +114,7 @@ def status(path: Path) -> Status:
     def counted() -> Iterator[Record]:
         for record in read_records(path):
             newest[:] = [record]
-            if record.kind is Kind.ENTRY:
+            if record.kind is Kind.ENTRY and not is_of_governance(record.body):
                 verdict = str(record.body.get("verdict"))
                 verdicts[verdict] = verdicts.get(verdict, 0) + 1
             yield record

@@ -148,6 +148,15 @@ class Sensors:
         )
 
 
+def newest_psi(engine: Any) -> float | None:
+    """Return Ψ of an engine's newest cycle, in [0, 1]; None if it offers none, raises, or gives another."""
+    try:
+        figure = float(engine.get_psi())
+    except Exception:  # noqa: BLE001 - a foreign engine may raise anything
+        return None
+    return figure if 0.0 <= figure <= 1.0 else None
+
+
 def require_capabilities(engine: AttunableEngine) -> None:
     """Refuse an engine on which a check of the kernel could not be made; nothing of it is called.
 

@@ -2,15 +2,18 @@
 
 import errno
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 
-from attunement.telemetry import CycleReport
+from attunement.order_book import ALERT, AUTHORISED, COUNTED, ORDER, RAISED, REFUSED, VOTE
+from attunement.telemetry import CycleReport, is_taken_back
 from kernel import Entry, Mode, Outcome
 from kernel.quantity import to_float
 from kernel.state import SCALES
+from ledger import JsonValue
 from optimizers.protocol import Mode as OptimizerMode
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -50,6 +53,10 @@ class Metrics:
         self._verified = self._gauge("uhes_kernel_verified", "1 if the kernel is the proved one, else 0.")
         self._stepped = self._gauge("uhes_last_step_timestamp_seconds", "Unix time of the latest cycle.")
         self._read = self._gauge("uhes_last_reading_timestamp_seconds", "Unix time of the latest reading.")
+        self._orders = self._counter("uhes_orders", "Orders authorised.")
+        self._order_refusals = self._counter("uhes_order_refusals", "Orders and votes refused.")
+        self._votes = self._counter("uhes_votes", "Votes on a policy counted.")
+        self._escalations = self._counter("uhes_escalations", "Alerts raised.")
         for scale in SCALES:
             self._lambda.labels(L=scale)
 
@@ -78,6 +85,18 @@ class Metrics:
         emergency = report.state.mode is Mode.EMERGENCY
         self._mode.set(_EMERGENCY_FIGURE if emergency else _MODE_FIGURE[report.optimizer_mode])
 
+    def on_record(self, body: Mapping[str, JsonValue]) -> None:
+        """Take in one record of governance."""
+        counted = {
+            (ORDER, AUTHORISED): self._orders,
+            (ORDER, REFUSED): self._order_refusals,
+            (VOTE, COUNTED): self._votes,
+            (VOTE, REFUSED): self._order_refusals,
+            (ALERT, RAISED): self._escalations,
+        }.get((str(body["event"]), str(body["verdict"])))
+        if counted is not None:
+            counted.inc()
+
     def _count(self, entry: Entry) -> None:
         change = entry.after.alpha - entry.before.alpha
         if change:
@@ -87,7 +106,7 @@ class Metrics:
             self._accept.inc()
         elif outcome is Outcome.REFUSED:
             self._refused.inc()
-        elif entry.before.mode is Mode.TRIAL and outcome is not Outcome.RETURNED and change:
+        elif is_taken_back(entry):
             self._revert.inc()
         if entry.event == "miss":
             self._missed.inc()

@@ -9,9 +9,7 @@ from typing import Protocol
 
 import attrs
 
-from attunement.measurement import MeasurementError
 from attunement.sources import SourceExhaustedError
-from kernel import Entry, Mode, Outcome
 
 
 class SteppedEngine(Protocol):
@@ -33,7 +31,7 @@ def run_cycles(
     cycles: int | None,
     pause_s: float,
     stop: threading.Event,
-    after_cycle: Callable[[], None],
+    after_cycle: Callable[[], object] = lambda: None,
 ) -> Ending:
     """Run the engine cycle by cycle.
 
@@ -75,32 +73,3 @@ def stopped_by_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class OneApproval:
-    """Approves, at the first reading, leaving a latch that was there at the start; never one that came since.
-
-    Args:
-        approve: Gives the order; raises MeasurementError while there is no reading.
-        mode: The kernel's mode at the start.
-    """
-
-    def __init__(self, approve: Callable[[], Entry], mode: Mode) -> None:
-        self._approve = approve
-        self._is_due = mode in (Mode.FROZEN, Mode.EMERGENCY)
-        self.entry: Entry | None = None
-
-    def __call__(self) -> None:
-        """Approve if it is due and there is a reading to judge it on."""
-        if not self._is_due:
-            return
-        try:
-            self.entry = self._approve()
-        except MeasurementError:
-            return
-        self._is_due = False
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether the kernel refused the order."""
-        return self.entry is not None and self.entry.verdict.outcome is Outcome.REFUSED

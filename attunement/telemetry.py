@@ -5,8 +5,8 @@ from typing import Protocol
 import attrs
 
 from attunement.measurement import Measurement
-from kernel import Entry, State
-from optimizers.protocol import Mode
+from kernel import Entry, Mode, Outcome, State
+from optimizers.protocol import Mode as OptimizerMode
 
 
 @attrs.frozen
@@ -25,9 +25,16 @@ class CycleReport:
     measurement: Measurement | None
     entries: tuple[Entry, ...]
     state: State
-    optimizer_mode: Mode
+    optimizer_mode: OptimizerMode
     gradient: float | None
     lambdas: dict[str, float]
+
+
+def is_taken_back(entry: Entry) -> bool:
+    """Say whether an entry took a trial back; a probe that returns was not taken back."""
+    ended = entry.before.mode is Mode.TRIAL
+    outcome = entry.verdict.outcome
+    return ended and outcome is not Outcome.RETURNED and entry.after.alpha != entry.before.alpha
 
 
 class Subscriber(Protocol):

@@ -26,11 +26,10 @@ from attunement.assembly import build_optimizer
 from attunement.build import build_engine
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
-from attunement.governance import KeyAuthority
 from attunement.journal import Journal
 from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
-from kernel import Entry, Kind, Proposal, Reading, SafetyKernel
+from kernel import Entry, Kind, Order, Proposal, Reading, SafetyKernel
 from kernel.quantity import NANO, Nano
 from ledger import Ledger, NoteSigner, Signers, SigningKey
 
@@ -44,6 +43,14 @@ class NoLedger:
 
     def append(self, entry: Entry) -> None:
         """Forget the entry."""
+
+
+class Nobody:
+    """Authorises nothing."""
+
+    def authorises(self, order: Order) -> bool:
+        """Say no."""
+        return False
 
 
 class NoEngine:
@@ -66,7 +73,7 @@ def timed(call: Callable[[], object], times: int, before: Callable[[], object] =
 
 def proposing(ledger: NoLedger | Journal, times: int) -> list[float]:
     """Time `propose` on the same state, over and over."""
-    authority = KeyAuthority(None, lambda: "")
+    authority = Nobody()
     engine = NoEngine()
     limits = kernel_limits(Config())
     begun = SafetyKernel.start(limits, 1.0, ledger, engine, authority, actor="benchmark", reason="benchmark")
@@ -94,7 +101,7 @@ def cycles(nodes: int, dims: int, times: int) -> tuple[list[float], list[float]]
     config = attrs.evolve(base, source=attrs.evolve(base.source, nodes=nodes, dims=dims))
     engine = build_engine(config)
     limits = kernel_limits(config)
-    authority = KeyAuthority(None, lambda: "")
+    authority = Nobody()
     kernel = SafetyKernel.start(limits, 1.0, NoLedger(), engine, authority, actor="benchmark", reason="b")
     controller = LambdaAttunementController(
         engine,

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from math import nan, sqrt
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from attunement.asking import BoundedOptimizer
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.engine_protocol import SCALES, ScaleGain
-from attunement.governance import KeyAuthority, sign_order
+from attunement.governance import Charter, Governance, Operator, kernel_order
 from attunement.journal import Journal
-from attunement.measurement import Sensors
+from attunement.measurement import Sensors, newest_psi
+from attunement.order import Action, sign_order
+from attunement.order_desk import LEAVE, OrderDesk
 from attunement.policy import kernel_limits
 from attunement.telemetry import CycleReport
 from kernel import Order, Outcome, SafetyKernel
@@ -49,6 +52,7 @@ class ScriptedEngine:
         self.drive: Any = 0.1
         self.loop_gain: Any = 0.2
         self.lambda_value: Any = 0.5
+        self.psi: Any = 0.9
         self.applied: list[float] = []
         self.refuses: Callable[[float], bool] = lambda alpha: False
         self.cycle: Any = 0
@@ -93,6 +97,9 @@ class ScriptedEngine:
 
     def get_lambda(self, scale: str) -> Any:
         return self._answer(self.lambda_value)
+
+    def get_psi(self) -> Any:
+        return self._answer(self.psi)
 
     def _answer(self, scripted: Any) -> Any:
         if isinstance(scripted, BaseException):
@@ -146,6 +153,8 @@ class Loop:
     key: SigningKey
     operator: SigningKey
     reports: list[CycleReport]
+    governance: Governance
+    desk: OrderDesk
     broken: bool = False
 
     def outcomes(self) -> list[Outcome]:
@@ -153,13 +162,16 @@ class Loop:
         return [entry.verdict.outcome for report in self.reports for entry in report.entries]
 
     def signed(self, action: str, *subject: int, key: SigningKey | None = None) -> Order:
-        """An order of the operator's at the ledger's present head."""
-        order = Order(action, subject, "ines", "test order", signature="")
-        return sign_order(key or self.operator, order, self.ledger.head().hash_hex)
+        """What the kernel is asked on the strength of an operator's order at the ledger's present head."""
+        leave = LEAVE.get(self.kernel.mode, Action.APPROVE)
+        asked = {"approve": leave, "override": Action.OVERRIDE, "set_limits": Action.POLICY}[action]
+        drafted = self.governance.draft(asked, subject, "ines", "test order")
+        return kernel_order(sign_order(key or self.operator, drafted), subject)
 
     def decisions(self) -> list[tuple[str, str]]:
         """Event and verdict of every decision in the ledger, in order."""
-        return [(str(body["event"]), str(body["verdict"])) for body in entry_bodies(self.path)]
+        bodies = entry_bodies(self.path)
+        return [(str(body["event"]), str(body["verdict"])) for body in bodies if "after" in body]
 
     def close(self) -> None:
         """Stop, and hold the ledger against its key; a loop that a test broke is only closed."""
@@ -185,7 +197,7 @@ def entry_bodies(records: Path | Iterable[Record]) -> list[dict[str, Any]]:
 @pytest.fixture
 def bodies() -> Callable[[Path], list[dict[str, Any]]]:
     """The decisions in a ledger, oldest first."""
-    return entry_bodies
+    return lambda path: [body for body in entry_bodies(path) if "after" in body]
 
 
 @pytest.fixture
@@ -219,8 +231,17 @@ def operator_key() -> SigningKey:
 
 
 @pytest.fixture
+def charter(operator_key: SigningKey) -> Charter:
+    return Charter((Operator("ines", operator_key.verify_key),))
+
+
+@pytest.fixture
 def attune(
-    tmp_path: Path, signing_key: SigningKey, signers: Signers, operator_key: SigningKey
+    tmp_path: Path,
+    signing_key: SigningKey,
+    signers: Signers,
+    operator_key: SigningKey,
+    charter: Charter,
 ) -> Iterator[Callable[..., Loop]]:
     """Return a function that builds a loop; each is stopped and its ledger verified at the end."""
     loops: list[Loop] = []
@@ -234,23 +255,28 @@ def attune(
         timeout_s: float = 2.0,
         tolerance: float | None = None,
         subscribers: tuple[Any, ...] = (),
+        watchers: tuple[Any, ...] = (),
+        charter: Charter = charter,
         first_cycle: int = 0,
         **limits: int,
     ) -> Loop:
         path = tmp_path / f"loop-{len(loops)}"
         ledger = Ledger.open(path, signers, sync=lambda descriptor: None)
         policy = kernel_limits(Config())._replace(**limits)
+        governance = Governance(ledger, charter, partial(newest_psi, engine), watchers)
+        for record in governance.followed(ledger.records()):
+            assert record.kind is RecordKind.GENESIS
         kernel = SafetyKernel.start(
             policy,
             1.0,
-            Journal(ledger),
+            Journal(governance),
             engine,
-            KeyAuthority(operator_key.verify_key, lambda: ledger.head().hash_hex),
+            governance,
             deadline_s,
             actor="test",
             reason="first start",
         )
-        reports = Reports()
+        reports, desk = Reports(), OrderDesk(kernel, governance)
         controller = LambdaAttunementController(
             engine,
             Sensors(engine, 1, 0.0, first_cycle),
@@ -260,9 +286,12 @@ def attune(
             settle_delay_s,
             deadline_s,
             (reports, *subscribers),
+            desk,
         )
         keys = (signing_key, operator_key)
-        loops.append(Loop(engine, optimizer, kernel, controller, ledger, path, *keys, reports))
+        loops.append(
+            Loop(engine, optimizer, kernel, controller, ledger, path, *keys, reports, governance, desk)
+        )
         return loops[-1]
 
     yield build
@@ -320,7 +349,7 @@ class Site:
                 "key_path": str(self.key),
                 "log_key_path": str(self.log_key),
             },
-            "governance": {"operator_key_path": f"{self.operator}.pub"},
+            "governance": {"operators": [{"name": "ines", "key_path": f"{self.operator}.pub"}]},
         }
         for name, change in changes.items():
             is_section = isinstance(document.get(name), dict) and isinstance(change, dict)

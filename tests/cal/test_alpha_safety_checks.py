@@ -82,7 +82,7 @@ def test_a_shock_that_nobody_proposed_latches_and_ends_only_by_approval(
     assert loop.kernel.mode is Mode.EMERGENCY
     assert loop.kernel.alpha == 0.96
     assert loop.controller.approve(loop.signed("approve", key=signing_key)).verdict.outcome is Outcome.REFUSED
-    assert loop.controller.approve(loop.signed("override")).verdict.outcome is Outcome.REFUSED
+    assert loop.controller.approve(loop.signed("override", 1_010_000_000)).verdict.outcome is Outcome.REFUSED
     assert loop.kernel.mode is Mode.EMERGENCY
     assert loop.controller.approve(loop.signed("approve")).verdict.outcome is Outcome.APPROVED
     assert loop.kernel.mode is Mode.READY

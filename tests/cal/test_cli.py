@@ -197,7 +197,11 @@ def test_what_is_not_enabled_holds_alpha(cli, site):
         ({"optimizer": {"name": "magic"}}, "optimizer is 'magic', must be one of"),
         ({"optimizer": {"settings": {"lrr": 1}}}, "lrr is no setting"),
         ({"source": {"kind": "trace"}}, "attunement.source.folder is null, must name a folder"),
-        ({"governance": {"operator_key_path": "/nowhere/key.pub"}}, "cannot read /nowhere/key.pub"),
+        (
+            {"governance": {"operators": [{"name": "ines", "key_path": "/nowhere/key.pub"}]}},
+            "cannot read /nowhere",
+        ),
+        ({"governance": {"quorum": 2}}, "attunement.governance.quorum is 2, must lie in [1, 1]"),
     ],
     ids=str,
 )
@@ -364,7 +368,7 @@ def test_a_storm_latches_and_only_the_operator_ends_it(cli, site):
     assert json.loads(cli("status", "--config", calm, "--json")[1])["mode"] == "emergency"
     code, out, _ = cli("run", "--config", calm, "--plain", *site.orders)
     assert code == 0
-    assert "approve approved (storm is over)" in out.splitlines()[1]
+    assert "approve approved (storm is over)" in out.splitlines()[0]
     assert cli("status", "--config", calm)[0] == 0
 
 

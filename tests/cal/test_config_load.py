@@ -341,8 +341,8 @@ def test_an_error_in_a_file_names_the_file(tmp_path):
         (SafetyConfig, {"reverts_max": True}, r"reverts_max is true, must be a whole number"),
         (EngineConfig, {"W": inf}, r"W is inf, must lie in \(0, 10\]"),
         (Shock, {"kind": "psi", "start": 0, "length": 1, "magnitude": 1}, r"start is 0, must lie in"),
-        (SourceConfig, {"shocks": [1]}, r"shocks is a list, must be a list of shocks"),
-        (SourceConfig, {"shocks": (1,)}, r"shocks is a list, must be a list of shocks"),
+        (SourceConfig, {"shocks": [1]}, r"shocks is a list, must be a list of mappings"),
+        (SourceConfig, {"shocks": (1,)}, r"shocks is a list, must be a list of mappings"),
     ],
 )
 def test_a_value_made_in_code_is_checked_as_well(kind, values, message):

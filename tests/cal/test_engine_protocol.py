@@ -13,6 +13,7 @@ ALL = {
     "normalize_C",
     "get_alpha_multiplier",
     "get_lambda",
+    "get_psi",
     "get_entropy_rate",
     "get_h_internal",
     "get_m_t_bounds",

@@ -25,7 +25,16 @@ GAUGES = {
     "uhes_last_step_timestamp_seconds",
     "uhes_last_reading_timestamp_seconds",
 }
-COUNTERS = {"uhes_alpha_accept", "uhes_alpha_revert", "uhes_alpha_refused", "uhes_missed_cycles"}
+COUNTERS = {
+    "uhes_alpha_accept",
+    "uhes_alpha_revert",
+    "uhes_alpha_refused",
+    "uhes_missed_cycles",
+    "uhes_orders",
+    "uhes_order_refusals",
+    "uhes_votes",
+    "uhes_escalations",
+}
 
 
 def fetched(metrics):

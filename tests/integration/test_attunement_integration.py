@@ -8,11 +8,10 @@ from itertools import pairwise
 
 import attrs
 import pytest
-from ledger_bench import signers_of
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from attunement.assembly import Attunement, PolicyMismatchError, Signatory
+from attunement.assembly import Attunement
 from attunement.build import build_engine, build_source
 from attunement.config_schema import (
     Config,
@@ -25,11 +24,14 @@ from attunement.config_schema import (
     SourceConfig,
 )
 from attunement.engine import CalEngine
+from attunement.governance import NOBODY
 from attunement.journal import comparison_of, reading_of
 from attunement.measurement import EngineCapabilityError
 from attunement.metrics import Metrics
-from attunement.running import Ending, OneApproval, run_cycles, stopped_by_signals
-from kernel import Kind, Limits, Mode, Outcome, State, rules
+from attunement.order import Action
+from attunement.order_desk import PolicyMismatchError, Signatory
+from attunement.running import Ending, run_cycles, stopped_by_signals
+from kernel import Kind, Limits, Mode, State, rules
 from kernel.limits import hold
 from kernel.rules import safety_checks
 from ledger import Ledger, Verdict, read_records, verify
@@ -53,7 +55,7 @@ def configuration(tmp_path, optimizer="supervisor", *shocks, **changes):
         "settle_delay": 0.0,
         "optimizer": OptimizerConfig(name=optimizer, seed=5),
         "source": SourceConfig(nodes=48, shocks=shocks, seed=3),
-        "logging": LoggingConfig(audit_ledger_path=str(tmp_path / "ledger.log")),
+        "logging": LoggingConfig(audit_ledger_path=str(tmp_path / "ledger")),
     }
     return Config(**{**settings, **changes})
 
@@ -63,12 +65,10 @@ class Reports(list):
         self.append(report)
 
 
-def attune_for(config, key, cycles, *subscribers, operator=None, signatory=None):
+def attune_for(config, signers, cycles, *subscribers, charter=NOBODY, signatory=None):
     """Run, and return the reports and the policy."""
     engine, reports = build_engine(config), Reports()
-    with Attunement(
-        config, engine, signers_of(key), operator, signatory, (reports, *subscribers)
-    ) as attunement:
+    with Attunement(config, engine, signers, charter, signatory, (reports, *subscribers)) as attunement:
         attunement.controller.start()
         ending = run_cycles(engine, cycles, 0.0, threading.Event(), lambda: None)
     assert ending == Ending(cycles, "all cycles are done")
@@ -132,18 +132,18 @@ def hold_the_ledger_to_its_word(history, limits):
 @pytest.mark.parametrize("shock", SHOCKS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_after_a_shock_the_system_returns_and_every_record_keeps_the_limits(
-    tmp_path, signing_key, bodies, optimizer, shock
+    tmp_path, signers, bodies, optimizer, shock
 ):
     config = configuration(tmp_path, optimizer, SHOCKS[shock])
     metrics = Metrics()
-    reports, limits = attune_for(config, signing_key, 100, metrics)
+    reports, limits = attune_for(config, signers, 100, metrics)
     measured = [report.measurement for report in reports]
     assert None not in measured
     assert min(one.h_internal for one in measured[60:]) >= 0.95
     assert max(one.entropy_rate for one in measured[60:]) <= 0.002
     assert all(0.8 <= one.alpha <= 1.2 for one in measured)
     assert reports[-1].state.mode in (Mode.READY, Mode.TRIAL)
-    history = bodies(tmp_path / "ledger.log")
+    history = bodies(tmp_path / "ledger")
     hold_the_ledger_to_its_word(history, limits)
     verdicts = [body["verdict"] for body in history]
     taken_back = [
@@ -159,6 +159,10 @@ def test_after_a_shock_the_system_returns_and_every_record_keeps_the_limits(
         "uhes_alpha_revert_total": len(taken_back),
         "uhes_alpha_refused_total": verdicts.count("refused"),
         "uhes_missed_cycles_total": 0,
+        "uhes_orders_total": 0,
+        "uhes_order_refusals_total": 0,
+        "uhes_votes_total": 0,
+        "uhes_escalations_total": 0,
     }
     assert verdicts.count("accepted") >= 10
 
@@ -175,10 +179,10 @@ def counters(metrics):
 
 @pytest.mark.parametrize("shock", HEAVY)
 def test_a_heavy_shock_latches_and_the_operator_brings_the_system_back(
-    tmp_path, signing_key, operator_key, bodies, shock
+    tmp_path, signers, operator_key, charter, bodies, shock
 ):
     config = configuration(tmp_path, "supervisor", HEAVY[shock])
-    reports, _ = attune_for(config, signing_key, 60)
+    reports, _ = attune_for(config, signers, 60)
     assert reports[-1].state.mode is Mode.EMERGENCY
     latched = next(index for index, report in enumerate(reports) if report.state.mode is Mode.EMERGENCY)
     alphas = [report.state.alpha for report in reports[latched:]]
@@ -186,45 +190,43 @@ def test_a_heavy_shock_latches_and_the_operator_brings_the_system_back(
     assert reports[-1].measurement.h_internal >= 0.95
     calm = configuration(tmp_path)
     engine, signatory = build_engine(calm), Signatory(operator_key, "ines", "storm is over")
-    with Attunement(calm, engine, signers_of(signing_key), operator_key.verify_key, signatory) as attunement:
-        approval = OneApproval(attunement.approve, attunement.kernel.mode)
+    with Attunement(calm, engine, signers, charter, signatory) as attunement:
         attunement.controller.start()
-        run_cycles(engine, 40, 0.0, threading.Event(), approval)
+        run_cycles(engine, 40, 0.0, threading.Event())
         assert attunement.kernel.mode is not Mode.EMERGENCY
-    assert not approval.is_refused
-    history = bodies(tmp_path / "ledger.log")
+    assert [(answer.action, answer.is_refused) for answer in attunement.desk.answers] == [
+        (Action.APPROVE, False)
+    ]
+    history = bodies(tmp_path / "ledger")
     hold_the_ledger_to_its_word(history, attunement.kernel.limits)
     assert [body["verdict"] for body in history].count("approved") == 1
     after = [body["verdict"] for body in history][-20:]
     assert "accepted" in after
 
 
-def test_the_ledger_of_a_whole_life_can_be_derived_again(tmp_path, signing_key, operator_key, bodies):
+def test_the_ledger_of_a_whole_life_can_be_derived_again(tmp_path, signers, operator_key, charter, bodies):
     signatory = Signatory(operator_key, "ines", "drill")
     config = configuration(tmp_path, "adversary:random", HEAVY["partition"])
-    attune_for(config, signing_key, 50)
+    attune_for(config, signers, 50)
     for name in ("gradient", "adversary:nan", "adversary:one_ulp"):
-        # No policy is adopted in an emergency: the first of these runs ends it.
+        # No policy is adopted in an emergency: the first of these runs ends it, and changes none.
         entropy_max = 0.002 if name == "gradient" else 0.0015
         config = configuration(tmp_path, name, safety=SafetyConfig(entropy_max=entropy_max))
         engine = build_engine(config)
-        with Attunement(
-            config, engine, signers_of(signing_key), operator_key.verify_key, signatory
-        ) as attunement:
-            approval = OneApproval(attunement.approve, attunement.kernel.mode)
+        with Attunement(config, engine, signers, charter, signatory) as attunement:
             attunement.controller.start()
-            run_cycles(engine, 20, 0.0, threading.Event(), approval)
+            run_cycles(engine, 20, 0.0, threading.Event())
             attunement.controller.freeze("ines", "drill")
-            run_cycles(engine, 5, 0.0, threading.Event(), approval)
-            attunement.approve()
-            run_cycles(engine, 15, 0.0, threading.Event(), approval)
-    history = bodies(tmp_path / "ledger.log")
+            run_cycles(engine, 5, 0.0, threading.Event())
+            attunement.desk.have_signed(signatory, Action.UNFREEZE)
+            run_cycles(engine, 15, 0.0, threading.Event())
+    history = bodies(tmp_path / "ledger")
     events = {body["event"] for body in history}
     assert {"start", "propose", "settle", "observe", "recover", "freeze", "approve", "set_limits"} <= events
     hold_the_ledger_to_its_word(history, Limits(*[0] * 13))
 
 
-def test_a_source_that_stands_still_is_missed_cycles_and_then_an_emergency(tmp_path, signing_key, bodies):
+def test_a_source_that_stands_still_is_missed_cycles_and_then_an_emergency(tmp_path, signers, bodies):
     config = configuration(tmp_path)
 
     class Standing:
@@ -241,135 +243,138 @@ def test_a_source_that_stands_still_is_missed_cycles_and_then_an_emergency(tmp_p
             return self._block
 
     engine = CalEngine(Standing(build_source(config)), config.engine)
-    with Attunement(config, engine, signers_of(signing_key)) as attunement:
+    with Attunement(config, engine, signers) as attunement:
         attunement.controller.start()
         run_cycles(engine, 40, 0.0, threading.Event(), lambda: None)
         assert attunement.kernel.mode is Mode.EMERGENCY
         assert attunement.kernel.alpha == 0.8
-    hold_the_ledger_to_its_word(bodies(tmp_path / "ledger.log"), attunement.kernel.limits)
+    hold_the_ledger_to_its_word(bodies(tmp_path / "ledger"), attunement.kernel.limits)
 
 
-def test_with_the_clock_given_the_same_run_writes_the_same_bytes(tmp_path, signing_key, monkeypatch):
+def test_with_the_clock_given_the_same_run_writes_the_same_bytes(tmp_path, signers, monkeypatch):
     moment = datetime(2026, 3, 1, tzinfo=UTC)
     opened = Ledger.open
-    monkeypatch.setattr(Ledger, "open", lambda path, key: opened(path, key, clock=lambda: moment))
+    monkeypatch.setattr(Ledger, "open", lambda path, keys: opened(path, keys, clock=lambda: moment))
     written = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-        attune_for(configuration(tmp_path / name, "supervisor", SHOCKS["spectral"]), signing_key, 50)
-        written.append((tmp_path / name / "ledger.log" / "journal").read_bytes())
+        attune_for(configuration(tmp_path / name, "supervisor", SHOCKS["spectral"]), signers, 50)
+        written.append(
+            {
+                file.name: file.read_bytes()
+                for file in (tmp_path / name / "ledger").rglob("*")
+                if file.is_file()
+            }
+        )
     assert written[0] == written[1]
 
 
-def test_the_regulariser_keeps_alpha_near_one(tmp_path, signing_key):
-    free, _ = attune_for(configuration(tmp_path, "gradient"), signing_key, 80)
+def test_the_regulariser_keeps_alpha_near_one(tmp_path, signers):
+    free, _ = attune_for(configuration(tmp_path, "gradient"), signers, 80)
     (tmp_path / "held").mkdir()
     config = configuration(tmp_path / "held", "gradient", objective=ObjectiveConfig(rho=50.0))
-    held, _ = attune_for(config, signing_key, 80)
+    held, _ = attune_for(config, signers, 80)
     assert abs(held[-1].state.good - 10**9) < abs(free[-1].state.good - 10**9)
     assert held[-1].measurement.objective <= held[-1].measurement.c_hat
 
 
-def test_attuning_raises_coherence_on_the_simulator(tmp_path, signing_key):
+def test_attuning_raises_coherence_on_the_simulator(tmp_path, signers):
     means = {}
     for name in ("hold", "gradient", "slsqp"):
         (tmp_path / name).mkdir()
-        reports, _ = attune_for(configuration(tmp_path / name, name), signing_key, 150)
+        reports, _ = attune_for(configuration(tmp_path / name, name), signers, 150)
         last = [report.measurement.c_hat for report in reports[-50:]]
         means[name] = sum(last) / len(last)
     assert means["gradient"] > means["hold"]
     assert means["slsqp"] > means["hold"]
 
 
-def test_a_changed_policy_waits_for_an_operator(tmp_path, signing_key, operator_key):
-    attune_for(configuration(tmp_path), signing_key, 5)
+def test_a_changed_policy_waits_for_an_operator(tmp_path, signers, operator_key, charter):
+    attune_for(configuration(tmp_path), signers, 5)
     wider = configuration(tmp_path, safety=SafetyConfig(entropy_max=0.004))
-    size = (tmp_path / "ledger.log" / "journal").stat().st_size
+    journal = tmp_path / "ledger" / "journal"
+    size = journal.stat().st_size
     with pytest.raises(PolicyMismatchError, match="entropy_max = 4,000,000"):
-        Attunement(wider, build_engine(wider), signers_of(signing_key))
-    assert (tmp_path / "ledger.log" / "journal").stat().st_size == size
+        Attunement(wider, build_engine(wider), signers)
+    assert journal.stat().st_size == size
     signatory = Signatory(operator_key, "ines", "wider")
-    _, limits = attune_for(wider, signing_key, 5, operator=operator_key.verify_key, signatory=signatory)
+    _, limits = attune_for(wider, signers, 5, charter=charter, signatory=signatory)
     assert limits.entropy_max == 4_000_000
-    _, limits = attune_for(wider, signing_key, 5)
+    _, limits = attune_for(wider, signers, 5)
     assert limits.entropy_max == 4_000_000
 
 
-def test_nobody_adopts_or_approves_without_being_the_operator(tmp_path, signing_key, operator_key):
-    attune_for(configuration(tmp_path), signing_key, 5)
+def test_nobody_adopts_or_approves_without_being_the_operator(tmp_path, signers, signing_key, charter):
+    attune_for(configuration(tmp_path), signers, 5)
     wider = configuration(tmp_path, safety=SafetyConfig(entropy_max=0.004))
     mallory = Signatory(signing_key, "mallory", "because")
-    with pytest.raises(PolicyMismatchError, match="authorised is 0"):
-        Attunement(wider, build_engine(wider), signers_of(signing_key), operator_key.verify_key, mallory)
-    config = configuration(tmp_path)
+    engine = build_engine(wider)
     with (
-        Attunement(
-            config, build_engine(config), signers_of(signing_key), operator_key.verify_key
-        ) as attunement,
-        pytest.raises(PolicyMismatchError, match="approve needs an operator's key, actor and reason"),
+        pytest.raises(PolicyMismatchError, match="authorised is 0"),
+        Attunement(wider, engine, signers, charter, mallory) as attunement,
     ):
-        attunement.approve()
+        attunement.controller.start()
+        engine.run_cycle()
+    assert attunement.kernel.limits.entropy_max == 2_000_000
 
 
-def test_what_cannot_be_attuned_leaves_no_ledger_and_moves_no_alpha(tmp_path, signing_key, scripted_engine):
+def test_what_cannot_be_attuned_leaves_no_ledger_and_moves_no_alpha(tmp_path, signers, scripted_engine):
     config = configuration(tmp_path)
     lacking = type("Lacking", (scripted_engine,), {"get_entropy_rate": None})()
     with pytest.raises(EngineCapabilityError, match="no get_entropy_rate"):
-        Attunement(config, lacking, signers_of(signing_key))
+        Attunement(config, lacking, signers)
     with pytest.raises(ConfigError, match="step_max is 0"):
-        Attunement(attrs.evolve(config, delta_alpha_max=1e-10), scripted_engine(), signers_of(signing_key))
+        Attunement(attrs.evolve(config, delta_alpha_max=1e-10), scripted_engine(), signers)
     assert lacking.applied == []
-    assert not (tmp_path / "ledger.log").exists()
+    assert not (tmp_path / "ledger").exists()
 
 
-def test_an_attunement_that_fails_to_open_gives_the_ledger_back(tmp_path, signing_key, scripted_engine):
+def test_an_attunement_that_fails_to_open_gives_the_ledger_back(tmp_path, signers, scripted_engine):
     config = configuration(tmp_path)
     refusing = scripted_engine()
     refusing.refuses = lambda alpha: True
     with pytest.raises(Exception, match="engine cannot take"):
-        Attunement(config, refusing, signers_of(signing_key))
-    with Ledger.open(tmp_path / "ledger.log", signers_of(signing_key)) as ledger:
+        Attunement(config, refusing, signers)
+    with Ledger.open(tmp_path / "ledger", signers) as ledger:
         assert ledger.head().sequence == 2
-    reports, _ = attune_for(config, signing_key, 3)
+    reports, _ = attune_for(config, signers, 3)
     assert len(reports) == 3
 
 
-def test_a_ledger_that_is_taken_away_stops_the_run_at_the_last_safe_alpha(tmp_path, signing_key):
+def test_a_ledger_that_is_taken_away_stops_the_run_at_the_last_safe_alpha(tmp_path, signers):
     config = configuration(tmp_path, "gradient")
     engine = build_engine(config)
-    attunement = Attunement(config, engine, signers_of(signing_key))
+    attunement = Attunement(config, engine, signers)
     attunement.controller.start()
     run_cycles(engine, 10, 0.0, threading.Event(), lambda: None)
-    (tmp_path / "ledger.log").rename(tmp_path / "away.log")
+    (tmp_path / "ledger").rename(tmp_path / "away")
     with pytest.raises(Exception, match="kernel closed"):
         run_cycles(engine, 10, 0.0, threading.Event(), lambda: None)
     good = attunement.kernel.state.good
     assert engine.get_alpha_multiplier() == good / 1e9
     attunement.close()
-    assert verify(tmp_path / "away.log", signing_key.verify_key).verdict is Verdict.NO_ANCHOR
+    report = verify(tmp_path / "away", signers.records.verify_key, anchor=attunement.ledger.head())
+    assert report.verdict is Verdict.VERIFIED
 
 
-def test_an_approval_waits_for_a_reading_and_is_given_once(tmp_path, signing_key, operator_key, bodies):
+def test_an_approval_waits_for_a_reading_and_is_given_once(tmp_path, signers, operator_key, charter, bodies):
     config = configuration(tmp_path)
     signatory = Signatory(operator_key, "ines", "drill")
     engine = build_engine(config)
-    with Attunement(
-        config, engine, signers_of(signing_key), operator_key.verify_key, signatory
-    ) as attunement:
+    with Attunement(config, engine, signers, charter, signatory) as attunement:
         attunement.controller.freeze("ines", "drill")
-        approval = OneApproval(attunement.approve, attunement.kernel.mode)
-        approval()
-        assert approval.entry is None
+        attunement.desk.have_signed(signatory, Action.UNFREEZE)
+        assert attunement.desk.waiting == 1
         attunement.controller.start()
-        run_cycles(engine, 1, 0.0, threading.Event(), approval)
-        assert approval.entry.verdict.outcome is Outcome.APPROVED
+        run_cycles(engine, 1, 0.0, threading.Event())
+        assert [answer.said for answer in attunement.desk.answers] == [("approved",)]
         attunement.controller.freeze("ines", "drill again")
-        run_cycles(engine, 2, 0.0, threading.Event(), approval)
+        run_cycles(engine, 2, 0.0, threading.Event())
         assert attunement.kernel.mode is Mode.FROZEN
-    assert [body["verdict"] for body in bodies(tmp_path / "ledger.log")].count("approved") == 1
+    assert [body["verdict"] for body in bodies(tmp_path / "ledger")].count("approved") == 1
 
 
-def test_a_run_ends_when_it_is_told_to(tmp_path, signing_key):
+def test_a_run_ends_when_it_is_told_to(tmp_path, signers):
     engine = build_engine(configuration(tmp_path))
     stop = threading.Event()
     seen = []
@@ -393,9 +398,9 @@ def test_a_signal_stops_a_run_and_is_itself_again_afterwards(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
-def test_the_journal_is_what_the_ledger_shows(tmp_path, signing_key):
+def test_the_journal_is_what_the_ledger_shows(tmp_path, signers):
     config = configuration(tmp_path)
-    attune_for(config, signing_key, 5)
-    records = list(read_records(tmp_path / "ledger.log"))
+    attune_for(config, signers, 5)
+    records = list(read_records(tmp_path / "ledger"))
     assert all(json.loads(json.dumps(record.body)) == record.body for record in records)
-    assert {record.key_id for record in records} == {signing_key.verify_key.key_id}
+    assert {record.key_id for record in records} == {signers.records.verify_key.key_id}

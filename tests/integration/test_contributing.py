@@ -5,20 +5,19 @@ from pathlib import Path
 from threading import Event
 
 import attrs
-from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
 from attunement.build import build_engine
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
-from attunement.governance import KeyAuthority
+from attunement.governance import NOBODY, Governance
 from attunement.journal import Journal
 from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
 from attunement.running import run_cycles
 from kernel import SafetyKernel
-from ledger import Ledger, SigningKey, Verdict, verify
+from ledger import Ledger, NoteSigner, Signers, SigningKey, Verdict, verify
 from optimizers.protocol import Space
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,14 +36,16 @@ def example() -> type:
 def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_path: Path) -> None:
     config = attrs.evolve(Config(), settle_delay=0.0)
     engine, limits, key = build_engine(config), kernel_limits(config), SigningKey(bytes(32))
+    signers = Signers(key, NoteSigner("example.com/attunement", SigningKey(bytes(range(32)))))
     optimizer = example()(Space(config.alpha_min, config.alpha_max, config.delta_alpha_max))
-    with Ledger.open(tmp_path / "ledger.log", signers_of(key), sync=lambda _: None) as ledger:
+    with Ledger.open(tmp_path / "ledger", signers, sync=lambda _: None) as ledger:
+        governance = Governance(ledger, NOBODY, engine.get_psi)
         kernel = SafetyKernel.start(
             limits,
             1.0,
-            Journal(ledger),
+            Journal(governance),
             engine,
-            KeyAuthority(None, lambda: ""),
+            governance,
             actor="test",
             reason="test",
         )
@@ -62,5 +63,5 @@ def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_pat
         controller.stop()
     assert 1.05 < kernel.alpha <= 1.1
     assert not engine.in_runaway()
-    report = verify(tmp_path / "ledger.log", key.verify_key, anchor=ledger.head())
+    report = verify(tmp_path / "ledger", key.verify_key, anchor=ledger.head())
     assert report.verdict is Verdict.VERIFIED

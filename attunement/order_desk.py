@@ -1,0 +1,197 @@
+"""Carries orders out, one after the other: each at the first reading that finds no trial open."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from attunement.config_schema import ConfigError
+from attunement.governance import Governance, kernel_order
+from attunement.order import Action, SignedOrder, check_words, sign_order
+from kernel import Entry, Limits, Mode, Outcome, Reading, SafetyKernel
+from kernel.quantity import to_float
+from kernel.safety_kernel import describe
+from kernel.state import REFUSED
+from ledger import SigningKey
+
+LEAVE: Final = {Mode.FROZEN: Action.UNFREEZE, Mode.EMERGENCY: Action.APPROVE}
+"""The action that leaves a latched mode."""
+
+
+class PolicyMismatchError(ConfigError):
+    """The configuration's limits are not those in force according to the ledger."""
+
+
+@attrs.frozen
+class Signatory:
+    """An operator present at the run, who signs its orders.
+
+    Raises:
+        OrderError: actor or reason cannot stand in an order.
+    """
+
+    key: SigningKey
+    actor: str
+    reason: str
+
+    def __attrs_post_init__(self) -> None:
+        check_words(self.actor, self.reason)
+
+
+@attrs.frozen
+class Answer:
+    """What became of an order.
+
+    Attributes:
+        action: What was asked.
+        order_id: Which order it was.
+        is_refused: Whether the authority or the kernel refused it, or what it began was taken back.
+        said: What happened, in words.
+    """
+
+    action: Action
+    order_id: str
+    is_refused: bool
+    said: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"order {self.order_id[:16]} ({self.action.value}): {'; '.join(self.said)}"
+
+
+class OrderDesk:
+    """Hands orders to the kernel, one after the other.
+
+    An order that moves α further than the policy's Δ goes on step by step, each of them a trial, until α is
+    there, a step is refused or taken back, or anything else is decided in between.
+
+    Args:
+        kernel: Carries orders out.
+        governance: Its authority.
+        required: The limits that must be in force once every order was attended to, None if any may be.
+    """
+
+    def __init__(self, kernel: SafetyKernel, governance: Governance, required: Limits | None = None) -> None:
+        self._kernel = kernel
+        self._governance = governance
+        self._required = required
+        self._queue: deque[Callable[[], SignedOrder | None]] = deque()
+        self._moving: SignedOrder | None = None
+        self.answers: list[Answer] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many orders no reading came for, or are not carried out to their end."""
+        return len(self._queue) + (self._moving is not None)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether any order was refused."""
+        return any(answer.is_refused for answer in self.answers)
+
+    def submit(self, orders: Iterable[SignedOrder]) -> None:
+        """Take orders that are signed already."""
+        for signed in orders:
+            self._queue.append(partial(_as_it_is, signed))
+
+    def have_signed(self, signatory: Signatory, action: Action, subject: tuple[int, ...] = ()) -> None:
+        """Have a present operator sign an order at the reading; dropped if the latch is another by then."""
+        latch = self._governance.book.latch
+
+        def sign() -> SignedOrder | None:
+            if self._governance.book.latch != latch and action is not Action.POLICY:
+                return None
+            drafted = self._governance.draft(action, subject, signatory.actor, signatory.reason)
+            return sign_order(signatory.key, drafted)
+
+        self._queue.append(sign)
+
+    def attend(self, reading: Reading) -> tuple[Entry, ...]:
+        """Carry out what can be on this reading.
+
+        Raises:
+            LedgerError: a vote could not be recorded.
+            LedgerUnavailableError: a decision could not be recorded; it was not applied.
+            PolicyMismatchError: the limits that are required were not adopted.
+        """
+        entries: list[Entry] = []
+        if self._moving is not None:
+            entries += self._go_on(self._moving, reading)
+        while self._queue and self._moving is None and self._kernel.mode is not Mode.TRIAL:
+            signed = self._queue.popleft()()
+            if signed is not None:
+                entries += self._carry_out(signed, reading)
+        self._check_policy()
+        return tuple(entries)
+
+    def _carry_out(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
+        terms = signed.terms
+        match terms.action:
+            case Action.FREEZE:
+                is_authorised = self._governance.authorises(kernel_order(signed, ()))
+                entries = (self._kernel.freeze(terms.actor, terms.reason),) if is_authorised else ()
+                return self._answered(signed, entries, is_authorised)
+            case Action.UNFREEZE | Action.APPROVE:
+                return self._answered(signed, (self._kernel.approve(kernel_order(signed, ()), reading),))
+            case Action.OVERRIDE | Action.ROLLBACK:
+                return self._step(signed, reading)
+            case Action.PERSIST:
+                is_authorised = self._governance.authorises(kernel_order(signed, terms.subject))
+                return self._answered(signed, (), is_authorised)
+        if self._governance.hear(signed):
+            return self._answer(signed, False, ("waits for more votes",))
+        entry = self._kernel.set_limits(kernel_order(signed, terms.subject), _limits(terms.subject))
+        return self._answered(signed, (entry,))
+
+    def _go_on(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
+        self._moving = None
+        underway = self._governance.book.underway
+        if underway is not None and underway.order_id == signed.terms.order_id:
+            return self._step(signed, reading)
+        alpha = self._kernel.state.alpha
+        if alpha == signed.terms.subject[-1]:
+            return self._answer(signed, False, (f"α = {to_float(alpha):.9f} is committed",))
+        return self._answer(signed, True, (f"given up at α = {to_float(alpha):.9f}: a step was taken back",))
+
+    def _step(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
+        alpha, step_max = self._kernel.state.alpha, self._kernel.limits.step_max
+        reached = alpha + max(-step_max, min(step_max, signed.terms.subject[-1] - alpha))
+        entry = self._kernel.override(kernel_order(signed, (reached,)), to_float(reached), reading)
+        if entry.verdict.outcome is Outcome.ACCEPTED:
+            self._moving = signed
+            return (entry,)
+        return self._answered(signed, (entry,))
+
+    def _answered(
+        self, signed: SignedOrder, entries: tuple[Entry, ...], is_authorised: bool = True
+    ) -> tuple[Entry, ...]:
+        refused = [entry for entry in entries if entry.verdict.outcome is REFUSED]
+        broken = [line for entry in refused for line in describe(entry.verdict)]
+        is_refused = bool(refused) or not is_authorised
+        outcomes = [entry.verdict.outcome.value for entry in entries] or ["recorded"]
+        said = (*self._governance.objected, *broken) if is_refused else tuple(outcomes)
+        return self._answer(signed, is_refused, said, entries)
+
+    def _answer(
+        self, signed: SignedOrder, is_refused: bool, said: tuple[str, ...], entries: tuple[Entry, ...] = ()
+    ) -> tuple[Entry, ...]:
+        self.answers.append(Answer(signed.terms.action, signed.terms.order_id, is_refused, said))
+        return entries
+
+    def _check_policy(self) -> None:
+        if self._required is None or self.waiting:
+            return
+        if self._kernel.limits != self._required:
+            said = [line for one in self.answers if one.action is Action.POLICY for line in one.said]
+            raise PolicyMismatchError(*said)
+        self._required = None
+
+
+def _as_it_is(signed: SignedOrder) -> SignedOrder:
+    return signed
+
+
+def _limits(subject: tuple[int, ...]) -> Limits:
+    figures: Any = subject
+    return Limits(*figures)
