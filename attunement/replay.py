@@ -35,7 +35,6 @@ _USED: Final[dict[str, frozenset[str]]] = {
 """The inputs that an event is decided on, or carries; all others are null."""
 
 EVENTS: Final = frozenset(_USED)
-ORDERS: Final = frozenset({"approve", "override", "set_limits"})
 
 _INPUTS = ("target", "kind", "reading", "comparison", "limits")
 _GRANTS = frozenset({Outcome.STARTED, Outcome.ACCEPTED})
@@ -68,11 +67,13 @@ class Mismatch:
 class OrderAudit(Protocol):
     """What a ledger shows of the orders behind decisions, told by whoever records them."""
 
-    def follow(self, record: Record) -> Iterable[Mismatch]:
-        """Take in a record that is no decision of the kernel, and say what is wrong with it."""
+    def follow(self, record: Record, entry: Entry | None) -> Iterable[Mismatch]:
+        """Take in the next record, and say what is wrong with the order that it holds or answers to.
 
-    def judge(self, record: Record, entry: Entry, is_authorised: bool) -> Iterable[Mismatch]:
-        """Say what is wrong with an order that the kernel took for authorised, or not."""
+        Args:
+            record: The record.
+            entry: The decision in it; None if it is none, or cannot be read.
+        """
 
 
 class Replay:
@@ -113,22 +114,26 @@ class Replay:
         The next record is then derived from what this one says, whatever was found: one false record is not
         found again in all that follow.
         """
+        found: list[Mismatch] = []
+        entry: Entry | None = None
         if is_decision(record):
             self.decisions += 1
-            found = tuple(self._judge(record))
+            try:
+                entry = entry_of(record.body)
+            except JournalError as error:
+                told = f"unreadable ({error})"
+                found.append(Mismatch(record.sequence, "body", told, "an entry of the kernel"))
+            else:
+                found += self._judge(record, entry)
         else:
             self.others += 1
-            found = () if self._orders is None else tuple(self._orders.follow(record))
+        if self._orders is not None:
+            found += self._orders.follow(record, entry)
         self.mismatches += len(found)
-        return found
+        return tuple(found)
 
-    def _judge(self, record: Record) -> Iterator[Mismatch]:
+    def _judge(self, record: Record, entry: Entry) -> Iterator[Mismatch]:
         sequence = record.sequence
-        try:
-            entry = entry_of(record.body)
-        except JournalError as error:
-            yield Mismatch(sequence, "body", f"unreadable ({error})", "an entry of the kernel")
-            return
         limits = entry.limits if self.limits is None else self.limits
         yield from self._place(sequence, entry)
         if limits is None:
@@ -161,11 +166,8 @@ class Replay:
         yield from _differences(sequence, "before", _state_words(entry.before), _state_words(expected))
 
     def _derivation(self, record: Record, entry: Entry, limits: Limits) -> Iterator[Mismatch]:
-        is_authorised = all(check[0] != "authorised" for check in entry.verdict.broken)
-        if entry.event in ORDERS and self._orders is not None:
-            yield from self._orders.judge(record, entry, is_authorised)
         try:
-            after, verdict = self._transition(limits, entry, is_authorised)
+            after, verdict = self._transition(limits, entry, was_authorised(entry))
         except _MissingInputError as error:
             yield Mismatch(record.sequence, error.name, "null", f"what {entry.event} is decided on")
             return
@@ -229,6 +231,11 @@ class _MissingInputError(Exception):
 def is_decision(record: Record) -> bool:
     """Say whether a record claims to be a decision of the kernel, whatever else may be wrong with it."""
     return record.kind is Kind.ENTRY and (record.body.get("event") in EVENTS or "after" in record.body)
+
+
+def was_authorised(entry: Entry) -> bool:
+    """Say whether the kernel took the order behind a decision for authorised, as its broken checks tell."""
+    return all(check[0] != "authorised" for check in entry.verdict.broken)
 
 
 def after_calm_cycles(limits: Limits, last: State, found: State) -> State:

@@ -14,7 +14,7 @@ from attunement.build import build_engine
 from attunement.config_schema import Config, LoggingConfig, OptimizerConfig, Shock, SourceConfig
 from attunement.journal import JournalError, body_of, entry_of
 from attunement.policy import kernel_limits
-from attunement.replay import EVENTS, Mismatch, Replay, after_calm_cycles, is_decision
+from attunement.replay import EVENTS, Mismatch, Replay, after_calm_cycles, is_decision, was_authorised
 from attunement.running import run_cycles
 from kernel import (
     ActuatorError,
@@ -299,30 +299,26 @@ def test_an_order_that_was_not_authorised_cannot_have_been_adopted(history):
     assert forged
 
 
-def test_whoever_keeps_the_orders_is_asked(history):
+def test_whoever_keeps_the_orders_is_told_every_record(history):
     class Orders:
         def __init__(self):
-            self.followed, self.judged = [], []
+            self.told = []
 
-        def follow(self, record):
-            self.followed.append(record.body)
-            return ()
-
-        def judge(self, record, entry, is_authorised):
-            self.judged.append((entry.event, is_authorised))
-            if entry.actor == "mallory":
+        def follow(self, record, entry):
+            self.told.append((record.sequence, entry))
+            if entry is not None and entry.actor == "mallory":
                 yield Mismatch(record.sequence, "signature", "absent", "mallory's")
 
     place = next(place for place, body in enumerate(history) if body["verdict"] == "approved")
-    vote = {"governance": "vote", "actor": "ines"}
+    vote, damaged = {"event": "vote", "actor": "mallory"}, {"event": "miss"}
     orders = Orders()
-    bodies = [*history[:place], vote, {**history[place], "actor": "mallory"}]
+    bodies = [*history[:place], vote, {**history[place], "actor": "mallory"}, damaged]
     replay, found = replayed(bodies, orders)
-    assert found == [Mismatch(place + 2, "signature", "absent", "mallory's")]
-    assert orders.followed == [vote]
-    assert orders.judged[-1] == ("approve", True)
-    assert (replay.decisions, replay.others) == (place + 1, 1)
-    assert {True, False} == {is_authorised for _, is_authorised in orders.judged}
+    assert [(one.sequence, one.field) for one in found] == [(place + 2, "signature"), (place + 3, "body")]
+    entries = [None if body in (vote, damaged) else entry_of(body) for body in bodies]
+    assert orders.told == list(enumerate(entries, 1))
+    assert (replay.decisions, replay.others) == (place + 2, 1)
+    assert {was_authorised(entry_of(body)) for body in history} == {True, False}
 
 
 def test_a_history_begins_once(history):
