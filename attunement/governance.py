@@ -229,6 +229,8 @@ class Governance:
         self._psi = psi
         self._watchers = tuple(watchers)
         self._clock = clock
+        # Votes that were recorded as refused since the start, so that each is recorded once.
+        self._refused: set[tuple[str, Vote]] = set()
         # Why the last order was refused, empty when it was authorised.
         self.objected: tuple[str, ...] = ()
         self.charter = charter
@@ -322,9 +324,11 @@ class Governance:
     def _record_votes(self, signed: SignedOrder) -> None:
         terms, counted = signed.terms, self.book.votes(signed.terms.order_id)
         for vote in signed.votes:
-            if vote in counted:
+            if vote in counted or (terms.order_id, vote) in self._refused:
                 continue
             found = self._objections_to(signed, vote)
+            if found:
+                self._refused.add((terms.order_id, vote))
             operator = self.charter.operator(vote.key_id)
             objecting: list[JsonValue] = list(found)
             self.append(
