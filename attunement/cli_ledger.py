@@ -29,8 +29,10 @@ from attunement.cli_common import (
 )
 from attunement.config import load
 from attunement.explain import Explainer
+from attunement.governance import load_charter
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
+from attunement.order_audit import OrderAuditor
 from attunement.replay import Mismatch, Replay
 from kernel import Outcome
 from ledger.evidence import Evidence
@@ -144,12 +146,16 @@ def verify(
 def replay(config_path: Path | None, path: Path | None, as_json: bool) -> int:
     """Derive every decision again from the recorded integers by the kernel's rules.
 
-    A verdict that the rules would not give is named, whoever signed it. Signatures are the matter of verify.
+    A verdict that the rules would not give is named, whoever signed it. A decision that an order led to is
+    held against the order; where the configuration names operators, orders are verified by their keys. The
+    signatures of the records are the matter of verify.
 
     Example: lambda-attunement ledger replay --path ledger
     """
-    folder = ledger_path(load(config_path, os.environ), path)
-    replay = Replay()
+    config = load(config_path, os.environ)
+    folder = ledger_path(config, path)
+    charter = load_charter(config) if config.governance.operators else None
+    replay = Replay(OrderAuditor(charter))
     kept: list[Mismatch] = []
     for mismatch in replay.run(followed(folder, "replaying")):
         kept += [mismatch] if len(kept) < MISMATCHES_IN_JSON else []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Final
 
-from attunement.journal import entry_of
+from attunement.journal import entry_of, is_of_governance
 from attunement.replay import Mismatch, Replay, is_decision
 from kernel import Entry, Limits, Mode, Outcome, State
 from kernel.limits import Check
@@ -229,9 +229,18 @@ def _decimal(figure: int, unit: int) -> str:
 
 
 def _about_other(record: Record) -> Iterator[str]:
-    yield f"Record {record.sequence} of {record.timestamp}: {record.kind.value}."
-    yield _KINDS[record.kind]
-    yield from _members(record.body)
+    place, body = f"Record {record.sequence} of {record.timestamp}", record.body
+    if is_of_governance(body):
+        what = " ".join(str(body[name]) for name in ("event", "action") if name in body)
+        yield f"{place}: {what}, by {body.get('actor')}: {body.get('verdict')}."
+        objections = body.get("objections")
+        if isinstance(objections, list):
+            yield from (f"  {objection}." for objection in objections)
+        yield "All that it says:"
+    else:
+        yield f"{place}: {record.kind.value}."
+        yield _KINDS[record.kind]
+    yield from _members(body)
 
 
 def _members(body: dict[str, JsonValue]) -> Iterator[str]:

@@ -183,6 +183,15 @@ def test_every_verdict_has_its_exit_code_in_the_help(told):
     assert "unverifiable 3" in said
 
 
+@pytest.mark.parametrize(
+    "command", ["verify", "replay", "show", "prove", "export", "explain", "save", "load"]
+)
+def test_every_command_says_what_it_does(told, command):
+    code, out, err = told(command, "--help", group=() if command in ("save", "load") else ("ledger",))
+    assert (code, err) == (0, "")
+    assert "\n  Example: lambda-attunement " in out
+
+
 # replay
 
 
