@@ -18,7 +18,7 @@ from attunement.governance import Charter, draft, follow, load_charter, objectio
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, sign_order
 from attunement.order_book import Commit, OrderBook
 from attunement.policy import kernel_limits
-from kernel import Limits
+from kernel import Limits, MalformedQuantityError
 from kernel.quantity import NANO, Nano, round_nearest, to_float
 from ledger import files
 from ledger.record import format_utc
@@ -146,7 +146,7 @@ def read_book(config: Config) -> OrderBook:
 def _subject(
     action: Action, book: OrderBook, config: Config, alpha: float | None, record: int | None
 ) -> tuple[int, ...]:
-    figure = None if alpha is None else round_nearest("alpha", alpha)
+    figure = None if alpha is None else _rounded(alpha)
     needs_commit = action in (Action.ROLLBACK, Action.PERSIST)
     if record is not None and not needs_commit:
         raise click.UsageError(f"{action.value} takes no --record")
@@ -160,6 +160,13 @@ def _subject(
     if figure is not None:
         raise click.UsageError(f"{action.value} takes no --alpha")
     return tuple(kernel_limits(config)) if action is Action.POLICY else ()
+
+
+def _rounded(alpha: float) -> Nano:
+    try:
+        return round_nearest("--alpha", alpha)
+    except MalformedQuantityError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _commit(book: OrderBook, alpha: int | None, record: int | None) -> Commit:

@@ -7,7 +7,9 @@ from typing import Any
 
 import attrs
 
+from attunement.governance import follow
 from attunement.journal import JournalError, is_of_governance, resume_point
+from attunement.order_book import Commit, OrderBook
 from kernel import Limits, State
 from kernel.quantity import to_float
 from ledger import Kind, Record, Report, Verdict, read_records
@@ -67,6 +69,8 @@ class Status:
     state: State
     limits: Limits
     verdicts: dict[str, int]
+    latch: int | None
+    initial: Commit | None
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Names and figures for a table."""
@@ -78,6 +82,10 @@ class Status:
             f"[{to_float(limits.alpha_min):g}, {to_float(limits.alpha_max):g}]",
         )
         yield "rollback target", f"{to_float(state.good):.9f}"
+        if self.latch is not None:
+            yield "latched by", f"record {self.latch}"
+        if self.initial is not None:
+            yield "α to begin at", f"{to_float(self.initial.alpha):.9f}, of record {self.initial.sequence}"
         yield "cycle", str(state.cycle)
         yield "consecutive reverts", f"{state.reverts} of {limits.reverts_max}"
         yield "policy version", str(state.policy)
@@ -91,6 +99,8 @@ class Status:
             "mode": state.mode.name.lower(),
             "alpha": to_float(state.alpha),
             "good": to_float(state.good),
+            "latch": self.latch,
+            "alpha_initial": None if self.initial is None else to_float(self.initial.alpha),
             "cycle": state.cycle,
             "reverts": state.reverts,
             "policy": state.policy,
@@ -110,6 +120,7 @@ def status(path: Path) -> Status:
     """
     verdicts: dict[str, int] = {}
     newest: list[Record] = []
+    book = OrderBook(order_ttl_s=0.0)
 
     def counted() -> Iterator[Record]:
         for record in read_records(path):
@@ -118,12 +129,13 @@ def status(path: Path) -> Status:
                 verdict = str(record.body.get("verdict"))
                 verdicts[verdict] = verdicts.get(verdict, 0) + 1
             yield record
+            follow(book, record)
 
     resume = resume_point(counted())
     if resume is None:
         raise JournalError(f"{path} holds no decisions yet")
     last = newest[0]
-    return Status(path, last.sequence + 1, last.timestamp, *resume, verdicts)
+    return Status(path, last.sequence + 1, last.timestamp, *resume, verdicts, book.latch, book.initial)
 
 
 def newest(records: Iterable[Record], count: int | None) -> Iterable[Record]:
