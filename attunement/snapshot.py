@@ -10,10 +10,12 @@ from typing import Any, Final, Self
 
 import attrs
 
+from attunement.governance import follow
 from attunement.journal import entry_of, figures_body, limits_of, state_body, state_of
 from attunement.ledger_view import Status
+from attunement.order_book import Commit, OrderBook
 from attunement.replay import Mismatch, Replay, is_decision
-from kernel import Entry, Limits, State
+from kernel import Limits, Mode, State
 from kernel.state import REFUSED
 from ledger import CanonicalError, Head, JsonValue, Kind, Record, SigningKey, VerifyKey
 from ledger.canonical import encode, parse
@@ -28,7 +30,9 @@ FORMAT: Final = "lambda-attunement-snapshot"
 VERSION: Final = 1
 DOMAIN: Final = b"lambda-attunement/snapshot/v1\0"
 
-_MEMBERS = {"begin", "format", "hash", "limits", "seq", "state", "timestamp", "v", "verdicts"}
+_MEMBERS = frozenset(
+    {"begin", "format", "hash", "initial", "latch", "limits", "seq", "state", "timestamp", "v", "verdicts"}
+)
 
 
 class SnapshotError(Exception):
@@ -46,6 +50,8 @@ class Snapshot:
         state: The kernel's state after it.
         limits: The policy in force after it.
         verdicts: How often each verdict was given, up to it.
+        latch: Sequence of the record that latched FROZEN or EMERGENCY; None outside of them.
+        initial: The commit that an order made the α to begin with; None if none did.
     """
 
     head: Head
@@ -54,6 +60,8 @@ class Snapshot:
     state: State
     limits: Limits
     verdicts: Mapping[str, int]
+    latch: int | None
+    initial: Commit | None
 
     def sign(self, key: SigningKey) -> bytes:
         """Return the snapshot as a file holds it."""
@@ -61,6 +69,8 @@ class Snapshot:
             "begin": self.begin,
             "format": FORMAT,
             "hash": self.head.hash_hex,
+            "initial": None if self.initial is None else [self.initial.sequence, self.initial.alpha],
+            "latch": self.latch,
             "limits": figures_body(self.limits),
             "seq": self.head.sequence,
             "state": state_body(self.state),
@@ -102,6 +112,8 @@ class Snapshot:
                 state=state_of(members["state"]),
                 limits=limits_of(members["limits"]),
                 verdicts=members["verdicts"],
+                latch=members["latch"],
+                initial=None if members["initial"] is None else Commit(*members["initial"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise SnapshotError(f"a member is not what it should be: {error}") from error
@@ -141,27 +153,30 @@ class Snapshot:
             SnapshotError, LedgerReadError, LedgerTamperedError: as of `tail`.
             JournalError: a decision cannot be read.
         """
-        survey = _Survey(self.state, self.limits, dict(self.verdicts))
-        sequence, timestamp = self.head.sequence, self.timestamp
+        state, limits, verdicts = self.state, self.limits, dict(self.verdicts)
+        sequence, timestamp, book = self.head.sequence, self.timestamp, self._book()
         for record in self.tail(folder, key):
             sequence, timestamp = record.sequence, record.timestamp
-            if is_decision(record):
-                survey.follow(entry_of(record.body))
-        return Status(folder, sequence + 1, timestamp, survey.state, survey.limits, survey.verdicts)
+            follow(book, record)
+            if not is_decision(record):
+                continue
+            entry = entry_of(record.body)
+            state = entry.after
+            if entry.limits is not None and entry.verdict.outcome is not REFUSED:
+                limits = entry.limits
+            word = entry.verdict.outcome.value
+            verdicts[word] = verdicts.get(word, 0) + 1
+        records, latch, initial = sequence + 1, book.latch, book.initial
+        return Status(folder, records, timestamp, state, limits, verdicts, latch, initial)
 
-
-@attrs.define
-class _Survey:
-    state: State
-    limits: Limits
-    verdicts: dict[str, int]
-
-    def follow(self, entry: Entry) -> None:
-        self.state = entry.after
-        if entry.limits is not None and entry.verdict.outcome is not REFUSED:
-            self.limits = entry.limits
-        word = entry.verdict.outcome.value
-        self.verdicts[word] = self.verdicts.get(word, 0) + 1
+    def _book(self) -> OrderBook:
+        # No order is judged by it, so that none of the heads, nonces and votes before it is missed.
+        book = OrderBook(order_ttl_s=0.0)
+        book.head, book.timestamp = self.head, self.timestamp
+        book.alpha, book.limits, book.latch = self.state.alpha, self.limits, self.latch
+        book.mode = self.state.resume if self.state.mode is Mode.TRIAL else self.state.mode
+        book.initial = self.initial
+        return book
 
 
 class Surveyor:
@@ -174,6 +189,7 @@ class Surveyor:
     def __init__(self) -> None:
         self.mismatches: list[Mismatch] = []
         self._replay = Replay()
+        self._book = OrderBook(order_ttl_s=0.0)
         self._verdicts: dict[str, int] = {}
         self._head: Record | None = None
         self._begin = 0
@@ -184,9 +200,11 @@ class Surveyor:
 
         Raises:
             LedgerReadError, LedgerTamperedError: as of what yields them.
+            JournalError: a record says that it holds an order or a vote, and does not.
         """
         for record in records:
             self.mismatches += self._replay.follow(record)
+            follow(self._book, record)
             self._head, self._begin = record, self._end
             self._end += len(record.stored) + OVERHEAD
             if is_decision(record):
@@ -207,7 +225,16 @@ class Surveyor:
         if head is None or state is None or limits is None:
             raise SnapshotError("the ledger holds no decision yet")
         place = Head(head.sequence, head.hash_hex)
-        return Snapshot(place, self._begin, head.timestamp, state, limits, dict(self._verdicts))
+        return Snapshot(
+            place,
+            self._begin,
+            head.timestamp,
+            state,
+            limits,
+            dict(self._verdicts),
+            self._book.latch,
+            self._book.initial,
+        )
 
     def check_signer(self, key: VerifyKey) -> None:
         """Check that a key is the one in force after the records so far.

@@ -29,6 +29,8 @@ from attunement.optimizer_memory import (
     restore_memory,
     write_memory,
 )
+from attunement.order import Action, sign_order
+from attunement.order_book import Commit
 from attunement.running import run_cycles
 from attunement.snapshot import DOMAIN, Snapshot, SnapshotError, Surveyor
 from kernel import Mode
@@ -102,6 +104,32 @@ def test_a_snapshot_keeps_its_word_while_the_ledger_grows(path, tmp_path, signer
     surveyed(path, before.head.sequence).check(before)
 
 
+def test_a_snapshot_knows_the_latch_and_the_alpha_to_begin_with(attune, scripted_engine, wishes, signing_key):
+    loop = attune(scripted_engine(), wishes(Suggestion(1.01)))
+    loop.controller.start()
+    loop.engine.run(3)
+    commit = next(loop.governance.book.commits())
+
+    def order(action, *subject):
+        loop.desk.submit([sign_order(loop.operator, loop.governance.draft(action, subject, "ines", "test"))])
+        loop.engine.run(1)
+
+    order(Action.PERSIST, commit.sequence, commit.alpha)
+    loop.controller.freeze("ines", "lunch")
+    order(Action.UNFREEZE)
+    loop.controller.freeze("ines", "dinner")
+    whole = status(loop.path)
+    assert (whole.latch, whole.initial) == (loop.governance.book.head.sequence, commit)
+    found = set()
+    for record in list(read_records(loop.path))[1:]:
+        snapshot = surveyed(loop.path, record.sequence).snapshot()
+        found.add((snapshot.latch, snapshot.initial))
+        read = Snapshot.parse(snapshot.sign(signing_key), signing_key.verify_key)
+        assert read == snapshot
+        assert read.status(loop.path, signing_key.verify_key) == whole
+    assert len(found) == 4
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -111,6 +139,8 @@ def test_a_snapshot_keeps_its_word_while_the_ledger_grows(path, tmp_path, signer
         ({"begin": 5}, "its begin is 5, the ledger says"),
         ({"timestamp": "2026-03-01T00:00:00.000000Z"}, "its timestamp is"),
         ({"verdicts": {}}, "its verdicts is {}"),
+        ({"latch": 3}, "its latch is 3, the ledger says None"),
+        ({"initial": Commit(3, 10**9)}, "its initial is Commit"),
     ],
     ids=str,
 )
@@ -165,6 +195,7 @@ def sealed(members, key):
         (lambda members: {**members, "seq": -1}, "a member is not what it should be"),
         (lambda members: {**members, "state": {}}, "a member is not what it should be"),
         (lambda members: {**members, "limits": None}, "a member is not what it should be"),
+        (lambda members: {**members, "initial": 3}, "a member is not what it should be"),
     ],
 )
 def test_a_file_that_is_no_snapshot_is_refused(path, signing_key, change, said):
