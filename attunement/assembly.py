@@ -158,12 +158,13 @@ class Attunement:
         return "; kernel not verified: ".join([reason, *self._doubts[:1]])
 
     def _desk(self, limits: Limits, signatory: Signatory | None, orders: Sequence[SignedOrder]) -> OrderDesk:
-        mode, desk = self.kernel.mode, OrderDesk(self.kernel, self.governance, limits)
+        mode, is_changed = self.kernel.mode, limits != self.kernel.limits
+        desk = OrderDesk(self.kernel, self.governance, limits if is_changed else None)
         desk.submit(orders)
         if signatory is not None:
             if mode in LEAVE:
                 desk.have_signed(signatory, LEAVE[mode])
-            if limits != self.kernel.limits:
+            if is_changed:
                 desk.have_signed(signatory, Action.POLICY, tuple(limits))
         return desk
 

@@ -458,3 +458,36 @@ def test_an_order_that_is_no_order_of_the_kernels_is_refused_by_name(attune, scr
     assert not loop.governance.authorises(Order("approve", (), "\ud800", "x\ny", "{}"))
     assert (governed(loop)[-1]["actor"], governed(loop)[-1]["reason"]) == ("\\ud800", "x\\ny")
     assert governed(loop)[-1]["order"] is None
+
+
+def test_nonces_and_votes_are_kept_until_their_orders_are_void(tmp_path, signers):
+    moment = [datetime(2026, 3, 1, tzinfo=UTC)]
+    charter = attrs.evolve(TWO_OF_THREE, quorum=1, order_ttl_s=60.0)
+    with Ledger.open(tmp_path / "ledger", signers, clock=lambda: moment[0], sync=lambda _: None) as ledger:
+        governance = Governance(ledger, charter, lambda: 0.9, clock=lambda: moment[0])
+        list(governance.followed(ledger.records()))
+        freeze = sign_order(INES, governance.draft(Action.FREEZE, (), "ines", "drill"))
+        proposal = sign_order(INES, governance.draft(Action.POLICY, tuple(range(13)), "ines", "drill"))
+        assert governance.authorises(kernel_order(freeze, ()))
+        assert not governance.hear(proposal)
+        for _ in range(1100):
+            governance.append({"event": "alert", "verdict": "raised"})
+        assert governance.book.is_used(freeze.terms.nonce)
+        assert len(governance.book.votes(proposal.terms.order_id)) == 1
+        moment[0] += timedelta(seconds=61)
+        for _ in range(1100):
+            governance.append({"event": "alert", "verdict": "raised"})
+        assert not governance.book.is_used(freeze.terms.nonce)
+        assert governance.book.votes(proposal.terms.order_id) == ()
+        assert not governance.authorises(kernel_order(freeze, ()))
+        assert governance.objected[0].startswith("expired")
+
+
+@pytest.mark.parametrize("psi", [float("nan"), True, "high"])
+def test_a_figure_that_is_no_psi_is_unknown(tmp_path, signers, psi):
+    with Ledger.open(tmp_path / "ledger", signers, sync=lambda _: None) as ledger:
+        governance = Governance(ledger, attrs.evolve(TWO_OF_THREE, quorum=1), lambda: psi)
+        list(governance.followed(ledger.records()))
+        proposal = sign_order(INES, governance.draft(Action.POLICY, tuple(range(13)), "ines", "drill"))
+        assert not governance.authorises(kernel_order(proposal, proposal.terms.subject))
+        assert governance.objected == ("Ψ is unknown, must be at least 0.500000000",)

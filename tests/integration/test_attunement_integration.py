@@ -309,12 +309,10 @@ def test_nobody_adopts_or_approves_without_being_the_operator(tmp_path, signers,
     wider = configuration(tmp_path, safety=SafetyConfig(entropy_max=0.004))
     mallory = Signatory(signing_key, "mallory", "because")
     engine = build_engine(wider)
-    with (
-        pytest.raises(PolicyMismatchError, match="authorised is 0"),
-        Attunement(wider, engine, signers, charter, mallory) as attunement,
-    ):
+    with Attunement(wider, engine, signers, charter, mallory) as attunement:
         attunement.controller.start()
-        engine.run_cycle()
+        with pytest.raises(PolicyMismatchError, match="authorised is 0"):
+            engine.run_cycle()
     assert attunement.kernel.limits.entropy_max == 2_000_000
 
 
