@@ -31,6 +31,10 @@ COMMANDS = [
     ("config",),
     ("config", "check"),
     ("config", "calibrate"),
+    ("order",),
+    ("order", "make"),
+    ("order", "sign"),
+    ("order", "show"),
 ]
 STORM = {"kind": "partition", "start": 8, "length": 4, "magnitude": 1, "share": 0.5}
 
