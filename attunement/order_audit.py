@@ -79,7 +79,8 @@ class OrderAuditor:
 
     def _judge_order(self, record: Record, signed: SignedOrder) -> Iterator[Mismatch]:
         sequence, body, terms = record.sequence, record.body, signed.terms
-        self._granted = terms
+        if ASKED_OF_KERNEL[terms.action] in _ORDERED:
+            self._granted = terms
         yield from _unlike(sequence, "action", str(body.get("action")), terms.action.value)
         yield from _unlike(sequence, "order_id", str(body.get("order_id")), terms.order_id)
         yield from _unlike(sequence, "objections", str(body.get("objections")), "[]")

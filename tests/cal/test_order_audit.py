@@ -212,6 +212,16 @@ def test_steps_go_on_only_while_the_order_does(records):
     assert (steps[1].sequence, "authorised") in {(one.sequence, one.field) for one in audited(lie)}
 
 
+def test_an_order_that_the_kernel_does_not_carry_out_is_in_nobodys_way(records):
+    step = [one for one in records if one.body.get("event") == "override"][1]
+    persist = next(one for one in records if one.body.get("action") == "persist")
+    between = [*records[: step.sequence], persist, *records[step.sequence :]]
+    assert "authorised" not in {one.field for one in audited(between, None)}
+    approve = next(one for one in records if one.body.get("event") == "approve")
+    instead = [*records[: approve.sequence - 1], persist, *records[approve.sequence :]]
+    assert (approve.sequence, "authorised") in {(one.sequence, one.field) for one in audited(instead, None)}
+
+
 def test_records_of_others_are_passed_over(records, loop):
     note = attrs.evolve(records[-1], body={"event": "note"})
     stop = attrs.evolve(records[-1], kind=Kind.STOP, body={"reason": "full"})
