@@ -48,7 +48,7 @@ class NoLedger:
 class Nobody:
     """Authorises nothing."""
 
-    def authorises(self, order: Order) -> bool:
+    def authorises(self, _order: Order) -> bool:
         """Say no."""
         return False
 
