@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit soak lint format prove mutation crosshair figures bench bench-fold lock clean
+.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair figures bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -32,6 +32,10 @@ soak: .venv/dev.stamp
 
 prove: .venv/run.stamp
 	$(BIN)/python -m proofs
+
+# Proves everything again and compares certificate, report and exports byte for byte.
+prove-check: .venv/run.stamp
+	$(BIN)/python -m proofs --check
 
 mutation: .venv/run.stamp
 	$(BIN)/python -m proofs.mutation --details build/mutants.txt
