@@ -4,15 +4,20 @@ Each function calls one shipped function on every value of its types that satisf
 CrossHair must confirm over all paths. `python -m proofs.confirm` demands it of every line. Named tuples are
 given whole: CrossHair makes every field a symbol, the modes and kinds included.
 
-Left to the theorems, because CrossHair does not finish on them: the full decision tables (`exactness.py`),
-whatever compares two runs (`independence.py`), and products of two symbols in a claim (the envelope).
+Not tried here, and left to the theorems: the full decision tables (`exactness.py`), the induction over
+events (`retreat_ends_within_range_over_step`), and everything about the recursion.
 """
 
 from kernel import rules
 from kernel.limits import LOOP_GAIN_FOLD, Limits, hold, limits_checks  # noqa: F401 - conditions name them
-from kernel.quantity import NANO, Nano, ceil_ratio, floor_ratio, nearest_ratio  # noqa: F401
+from kernel.quantity import NANO, Nano, ceil_ratio, floor_ratio, nearest_ratio
 from kernel.rules import Transition
-from kernel.state import Comparison, Kind, Mode, Outcome, Reading, State, Verdict  # noqa: F401
+from kernel.state import Comparison, Kind, Mode, Outcome, PerScale, Reading, State, Verdict  # noqa: F401
+
+
+def _below(alpha: int, per_alpha: PerScale, most: int) -> bool:
+    """Return whether α times each scale's figure lies in [0, most]; a part of conditions, no contract."""
+    return all(0 <= alpha * figure <= most * NANO for figure in per_alpha)
 
 
 def floor_ratio_is_the_greatest_below(numerator: int, denominator: int) -> int:
@@ -71,18 +76,34 @@ def start_is_at_the_alpha_asked_for(limits: Limits, alpha: Nano) -> Transition:
     return rules.start(limits, alpha)
 
 
-def propose_keeps_the_rate_and_the_bounds(
+def propose_keeps_rate_bounds_and_envelope(
     limits: Limits, state: State, target: Nano, reading: Reading
 ) -> Transition:
-    """What is granted is the target, from READY, inside bounds and rate; what is refused changes nothing.
+    """A grant comes from READY, keeps bounds, rate and envelope; a refusal changes nothing.
 
     post: __return__[1].outcome in (Outcome.ACCEPTED, Outcome.REFUSED)
     post: __return__[1].outcome == Outcome.ACCEPTED or __return__[0] == state
     post: __return__[1].outcome == Outcome.REFUSED or abs(target - state.alpha) <= limits.step_max
     post: __return__[1].outcome == Outcome.REFUSED or limits.alpha_min <= target <= limits.alpha_max
     post: __return__[1].outcome == Outcome.REFUSED or state.mode == Mode.READY
+    post: __return__[1].outcome == Outcome.REFUSED or _below(target, reading.drive, limits.drive_max)
+    post: __return__[1].outcome == Outcome.REFUSED or _below(target, reading.loop_gain, limits.loop_gain_max)
     """
     return rules.propose(limits, state, target, Kind.STEP, reading)
+
+
+def coherence_is_never_read(
+    limits: Limits, state: State, target: Nano, reading: Reading, coherence: Nano
+) -> tuple[Transition, Transition]:
+    """What is optimized takes no part in the decision on a proposal.
+
+    post: __return__[0] == __return__[1]
+    """
+    told = reading._replace(coherence=coherence)
+    return (
+        rules.propose(limits, state, target, Kind.STEP, reading),
+        rules.propose(limits, state, target, Kind.STEP, told),
+    )
 
 
 def override_needs_authority(
@@ -102,6 +123,7 @@ def settle_ends_at_the_trial_or_at_good(
 
     post: __return__[0].alpha == state.alpha or __return__[0].alpha == state.good
     post: __return__[1].outcome != Outcome.COMMITTED or __return__[0].alpha == reading.alpha
+    post: __return__[1].outcome != Outcome.COMMITTED or _below(state.alpha, reading.drive, limits.drive_max)
     """
     return rules.settle(limits, state, reading, comparison)
 

@@ -155,9 +155,7 @@ def _witnesses() -> tuple[_Input, ...]:
     found = []
     for event in map(_shipped().event, EVENTS):
         for case in event.cases:
-            answer = discharge_z3(
-                Goal("witness", event.name, labelled(event.hypotheses), case.guard, 1).text()
-            )
+            answer = _discharge(Goal("witness", event.name, labelled(event.hypotheses), case.guard, 1))
             if answer.verdict is Verdict.REFUTED:
                 found.append(_Input(event.name, answer.model))
     return tuple(found)

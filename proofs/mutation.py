@@ -6,6 +6,7 @@ kind of change. Exit 1 if a mutant survives: no theorem fails, and it is not pro
 
 import itertools
 import json
+import resource
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,9 +26,15 @@ from proofs.workers import run_all
 
 REPORT = Path(__file__).with_name("mutation.json")
 NO_BEHAVIOUR = "docstrings, annotations, type aliases, imports and typed fields"
+EQUIVALENT_MEANS = (
+    "on every event that uses the changed definition, for all limits, states and inputs that satisfy the "
+    "hypotheses: the same state after, outcome and checks; every other event is the same code"
+)
 
 BATCH = 64
-BATCH_DEADLINE_S = 300.0
+BATCH_DEADLINE_S = 500.0
+MEMORY_MOST = 3 * 2**30
+"""Bytes of address space of one worker process."""
 
 
 @attrs.frozen
@@ -58,6 +65,7 @@ class Mutation:
         return {
             "kernel": self.digest,
             "not_mutated": NO_BEHAVIOUR,
+            "equivalent_means": EQUIVALENT_MEANS,
             "score": score(self.counts()),
             "counts": self.counts(),
             "kinds": {kind: self.counts(kind) for kind in KINDS},
@@ -75,6 +83,12 @@ def score(counts: dict[str, int]) -> str:
     return f"{caught} of {different}"
 
 
+def judge_within_memory(mutants: Sequence[Mutant]) -> list[Judgement]:
+    """Judge mutants in a process of its own: a solver on a broken kernel might take all memory there is."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MOST, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    return judge(mutants)
+
+
 def mutate(kernel: Kernel, mutants: Sequence[Mutant], progress: Callable[[int], None]) -> Mutation:
     """Judge mutants of the shipped kernel in worker processes; a batch that is not answered has survived."""
     batches = [
@@ -83,7 +97,7 @@ def mutate(kernel: Kernel, mutants: Sequence[Mutant], progress: Callable[[int], 
         for batch in _batches(several)
     ]
     found: dict[int, list[Judgement]] = {}
-    for answer in run_all(judge, batches, deadline_s=BATCH_DEADLINE_S):
+    for answer in run_all(judge_within_memory, batches, deadline_s=BATCH_DEADLINE_S):
         batch = batches[answer.index]
         lost = [Judgement(Fate.SURVIVOR, f"not judged: {answer.failure}")] * len(batch)
         found[answer.index] = answer.value or lost

@@ -64,7 +64,8 @@ ASSUMPTIONS = (
     (
         "The solvers",
         "Z3 and cvc5 are right when they agree. cvc5's proofs are checked by its own checker; the steps "
-        "that it takes on trust are counted below.",
+        "that it takes on trust are counted below. No third opinion from a solver of 64-bit words: a "
+        "limit may be as large as 2^63 − 1, so no product of the rules fits one.",
     ),
     (
         "The shell",
@@ -250,12 +251,13 @@ def _mutants(certificate: Certificate) -> list[str]:
     mutation = certificate["mutation"]
     if mutation is None:
         return ["No mutation run of these sources is on file: `python -m proofs.mutation`."]
+    fates = ", ".join(f"{number} {fate}" for fate, number in mutation["counts"].items())
     return [
         "Every operator, constant, check, member and return of the rules and limits was changed, one at a "
         "time. A mutant is killed when a theorem fails and its counterexample, run on the changed Python, "
         "breaks the claim.",
         "",
-        f"Score: {mutation['score']} ({_counted(mutation['counts'])}).",
+        f"Score: {mutation['score']} ({fates}).",
     ]
 
 

@@ -6,8 +6,8 @@ from enum import Enum
 import attrs
 import z3
 
-RLIMIT = 100_000_000
-"""Z3's resource units for one goal: some hundred times what the hardest goal needs."""
+RLIMIT = 5_000_000
+"""Z3's resource units for one goal: a hundred times what the hardest goal needs."""
 
 
 class Verdict(Enum):

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_type_hints
 
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 import proofs.confirm as command
 import proofs.contracts
 from proofs.confirm import Condition, conditions, confirm
-from proofs.events import SIGNATURES
+from proofs.events import SIGNATURES, concrete_arguments
 from proofs.explorer import ProofError
 
 QUICK = (
@@ -55,7 +56,20 @@ def test_every_rule_has_a_contract() -> None:
     source = Path(proofs.contracts.__file__).read_text(encoding="utf-8")
     for rule in SIGNATURES:
         assert f"return rules.{rule}(" in source
-    assert len(conditions(proofs.contracts)) == 36
+    assert len(conditions(proofs.contracts)) == 40
+
+
+def test_every_contract_calls_the_kernel_on_plain_values() -> None:
+    given = concrete_arguments("settle", {}) | {"target": 1, "authorised": True}
+    state, limits, reading = given["state"], given["limits"], given["reading"]
+    values = {"State": state, "Limits": limits, "Reading": reading, "Comparison": given["comparison"]}
+    names = {condition.contract for condition in conditions(proofs.contracts)}
+    for name in sorted(names):
+        contract = getattr(proofs.contracts, name)
+        hints = {part: hint for part, hint in get_type_hints(contract).items() if part != "return"}
+        assert contract(*(values.get(hint.__name__, 1) for hint in hints.values())) is not None
+    assert proofs.contracts._below(1, (0, 1, 2), 1)
+    assert not proofs.contracts._below(1, (0, 1, -2), 1)
 
 
 def test_a_function_without_a_condition_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

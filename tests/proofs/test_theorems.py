@@ -3,7 +3,9 @@
 import ast
 import inspect
 import json
+import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -25,12 +27,11 @@ from proofs.prove import (
     render_table,
     results_of,
 )
-from proofs.solvers import Discharge, discharge_z3
-from proofs.source import Kernel, kernel_from, shipped_kernel
+from proofs.solvers import discharge_z3
+from proofs.source import BOUNDARY_FUNCTIONS, Kernel, kernel_from, shipped_kernel
 from proofs.theorems import Subject, claim_on, theorem, theorems
 
 RULES = shipped_kernel().sources["rules"]
-LIMITS = shipped_kernel().sources["limits"]
 
 
 def test_every_theorem_is_proved_and_is_the_certified_one() -> None:
@@ -91,6 +92,34 @@ def test_a_rule_without_an_obligation_is_refused() -> None:
         prove_all(
             ["T1"], kernel=_changed("def freeze(state: State)", "def freeze(state: State, force: bool)")
         )
+
+
+def test_every_function_of_the_kernel_is_reached_by_an_obligation() -> None:
+    kernel = shipped_kernel()
+    modules = (kernel.rules, kernel.limits, kernel.quantity)
+    functions = {
+        value.__code__: f"{module.__name__}.{name}"
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and name not in BOUNDARY_FUNCTIONS
+    }
+    reached = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        reached.add(frame.f_code)
+
+    subject = Subject(kernel)
+    exactness = [item for item in theorems().values() if item.identifier in ("T7", "T10")]
+    sys.setprofile(note)
+    try:
+        goals = [goal for item in exactness for goal in item.goals(subject)]
+    finally:
+        sys.setprofile(None)
+    assert len(goals) > 40
+    assert len(functions) > 25
+    assert [name for code, name in functions.items() if code not in reached] == []
 
 
 def test_every_module_of_theorems_is_registered_and_states_what_it_claims() -> None:
@@ -156,10 +185,3 @@ def _registers(node: ast.FunctionDef) -> bool:
 def _changed(old: str, new: str) -> Kernel:
     assert RULES.count(old) == 1
     return kernel_from(rules=RULES.replace(old, new))
-
-
-def _failures(kernel: Kernel, name: str) -> Iterator[tuple[Goal, Discharge]]:
-    for goal in theorems()[name].goals(Subject(kernel)):
-        answer = discharge_z3(goal.text())
-        if answer.verdict is not Verdict.PROVED:
-            yield goal, answer
