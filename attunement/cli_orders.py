@@ -29,7 +29,7 @@ _MAX_FILE_BYTES = 64 * 1024
 
 @click.group("order")
 def order_group() -> None:
-    """Make, sign and show orders; `run --order` carries them out."""
+    """Prepare orders: make, sign and show them; `run --order` carries them out."""
 
 
 @order_group.command("make")

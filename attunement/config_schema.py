@@ -1,5 +1,6 @@
 """The configuration's keys: one table of types, ranges, units, defaults and meanings."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
 
@@ -286,7 +287,12 @@ class Config:
     governance: GovernanceConfig = attrs.field(factory=GovernanceConfig)
 
     def __attrs_post_init__(self) -> None:
-        problems = (*_alpha_problems(self), *_safety_problems(self), *_source_problems(self))
+        problems = (
+            *_alpha_problems(self),
+            *_safety_problems(self),
+            *_source_problems(self),
+            *_command_problems(self.governance.escalation.command),
+        )
         if problems:
             raise ConfigError(*problems)
 
@@ -384,6 +390,16 @@ def _safety_problems(config: Config) -> Iterator[str]:
             f"{ROOT}.settle_delay is {config.settle_delay:.12g} s, must be below "
             f"{ROOT}.safety.trial_deadline ({safety.trial_deadline:.12g} s): every trial would be reverted"
         )
+
+
+def _command_problems(command: str | None) -> Iterator[str]:
+    try:
+        words = shlex.split(command or "true")
+    except ValueError as error:
+        yield f"{ROOT}.governance.escalation.command cannot be split into words: {error}"
+        return
+    if not words[0]:
+        yield f"{ROOT}.governance.escalation.command names no program"
 
 
 def _source_problems(config: Config) -> Iterator[str]:

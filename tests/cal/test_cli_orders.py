@@ -176,6 +176,9 @@ def test_a_freeze_a_rollback_and_an_alpha_to_begin_at(cli, site, second):
     assert "(persist): recorded" in err
     told = status(cli, config)
     assert (told["mode"], told["alpha"], told["alpha_initial"]) == ("frozen", alpha, alpha)
+    shown = cli("status", "--config", config)[1]
+    assert re.search(rf"latched by +│ record {told['latch']} ", shown)
+    assert f"{alpha:.9f}, of record {commit.sequence}" in shown
     code, out, _ = cli("dry-run", "--config", config, "--cycles", 4, "--json")
     assert json.loads(out)["held"]["mean_alpha"] == pytest.approx(alpha)
     new = site.folder / "new"

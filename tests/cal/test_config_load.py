@@ -222,6 +222,16 @@ def test_a_value_that_does_not_fit_is_named_with_figure_and_range(body, problem)
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
+        (
+            "governance: {escalation: {command: page o'me}}",
+            "attunement.governance.escalation.command cannot be split into words: No closing quotation",
+        ),
+        (
+            "governance: {escalation: {command: \"'' now\"}}",
+            "attunement.governance.escalation.command names no program",
+        ),
+        ("governance: {operators: [{name: ines}]}", "attunement.governance.operators[0].key_path is missing"),
+        ("governance: {quorum: 0}", "attunement.governance.quorum is 0, must lie in [1, 64]"),
         ("alpha_min: 1.2", "attunement.alpha_min is 1.2, must be below attunement.alpha_max (1.2)"),
         ("alpha_initial: 1.3", "attunement.alpha_initial is 1.3, must lie in [0.8, 1.2]"),
         ("safety: {alpha_safe: 0.7}", "attunement.safety.alpha_safe is 0.7, must lie in [0.8, 1.2]"),

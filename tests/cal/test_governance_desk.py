@@ -306,8 +306,10 @@ def test_orders_refusals_and_votes_are_counted(attune, scripted_engine, wishes):
     handed_in(loop, Action.FREEZE, key=OMAR)
     handed_in(loop, Action.POLICY, tuple(loop.kernel.limits), key=OMAR)
     handed_in(loop, Action.POLICY, tuple(loop.kernel.limits))
+    metrics.on_record({"event": "alert", "verdict": "failed"})
+    metrics.on_record({"event": "alert", "verdict": "raised"})
     figures = {
         name: metrics.registry.get_sample_value(f"uhes_{name}_total")
         for name in ("orders", "order_refusals", "votes", "escalations")
     }
-    assert figures == {"orders": 2.0, "order_refusals": 3.0, "votes": 1.0, "escalations": 0.0}
+    assert figures == {"orders": 2.0, "order_refusals": 3.0, "votes": 1.0, "escalations": 1.0}
