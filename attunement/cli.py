@@ -257,12 +257,25 @@ cli.add_command(order_group)
 
 @cli.command()
 @click.option("--theorem", "names", multiple=True, help="Only this theorem; may be given again.")
+@click.option(
+    "--explain", "explained", metavar="NAME", help="Say what a theorem claims and how it is proved."
+)
 @json_option
-def prove(names: tuple[str, ...], as_json: bool) -> int:
-    """Prove the theorems about the kernel that is installed; exit code 3 if one is not proved."""
+def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
+    """Prove the theorems about the kernel that is installed; exit code 3 if one is not proved.
+
+    Example: lambda-attunement prove --explain rate_limit_holds_on_every_event
+    """
     # Imported here: loading the solvers takes longer than most commands run.
     import proofs
 
+    if explained is not None:
+        try:
+            text, is_proved = proofs.explain(explained)
+        except proofs.UnknownTheoremError as error:
+            raise click.UsageError(str(error)) from error
+        click.echo(text)
+        return 0 if is_proved else EXIT_REFUSED
     with progress_bar() as progress:
         task = progress.add_task("proving", total=None)
 

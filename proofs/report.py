@@ -251,7 +251,7 @@ def _mutants(certificate: Certificate) -> list[str]:
     mutation = certificate["mutation"]
     if mutation is None:
         return ["No mutation run of these sources is on file: `python -m proofs.mutation`."]
-    fates = ", ".join(f"{number} {fate}" for fate, number in mutation["counts"].items())
+    fates = ", ".join(f"{number} {fate}" for fate, number in sorted(mutation["counts"].items()))
     return [
         "Every operator, constant, check, member and return of the rules and limits was changed, one at a "
         "time. A mutant is killed when a theorem fails and its counterexample, run on the changed Python, "

@@ -629,6 +629,21 @@ def test_an_unknown_theorem_is_a_usage_error(cli):
     assert "no theorem T99" in err
 
 
+@pytest.mark.parametrize(("proved", "expected"), [(True, 0), (False, 3)])
+def test_a_theorem_is_explained_in_words(cli, monkeypatch, proved, expected):
+    import proofs
+
+    monkeypatch.setattr(proofs, "explain", lambda name: (f"{name}: |α' − α| ≤ step_max", proved))
+    code, out, _ = cli("prove", "--explain", "T2")
+    assert (code, out) == (expected, "T2: |α' − α| ≤ step_max\n")
+
+
+def test_an_unknown_theorem_cannot_be_explained(cli):
+    code, _, err = cli("prove", "--explain", "T99")
+    assert code == 2
+    assert "no theorem T99" in err
+
+
 def test_what_is_not_proved_is_refused(cli, monkeypatch):
     def refuted(names, progress):
         progress(1, 1, "T5")

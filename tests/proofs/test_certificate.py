@@ -118,7 +118,7 @@ def test_a_mutation_run_of_other_sources_is_refused(
     path = tmp_path / subject.MUTATION
     assert "No mutation run of these sources" in write_report(build(run, shipped_kernel()))
     path.write_text(json.dumps(told))
-    assert "Score: 100 % (7 killed, 1 equivalent)." in write_report(build(run, shipped_kernel()))
+    assert "Score: 100 % (1 equivalent, 7 killed)." in write_report(build(run, shipped_kernel()))
     path.write_text(json.dumps({**told, "kernel": "other"}))
     with pytest.raises(CertificateError, match="of other sources"):
         build(run, shipped_kernel())
