@@ -9,7 +9,6 @@ cycle at 1,000 nodes × 8 dims, beside the engine's cycle. Medians and 95th perc
 
 import os
 import platform
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -143,9 +142,7 @@ def main() -> None:
     row("controller's own work, 1,000 × 8", controller_us, "≤ 1000")
     row("  the engine's cycle", engine_us)
     console = Console(width=100)
-    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
-    built = "with" if optimised else "without"
-    console.print(f"CPython {platform.python_version()}, built {built} profile-guided optimisation")
+    console.print(f"CPython {platform.python_version()}, {platform.python_compiler()}")
     console.print(table)
 
 

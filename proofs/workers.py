@@ -15,6 +15,13 @@ R = TypeVar("R")
 
 WORKERS = 2
 DEADLINE_S = 120.0
+STARTED = "started"
+START_S = 120.0
+"""Time a fresh process has to import what it needs; it counts towards no task's deadline."""
+
+
+class WorkerError(RuntimeError):
+    """A worker process does not start, or is asked for what it was not given."""
 
 
 @attrs.frozen
@@ -33,6 +40,9 @@ def run_all(
 
     A task that takes longer than the deadline, or whose process dies, or that raises, is answered with the
     reason; the process is replaced, and the other tasks go on.
+
+    Raises:
+        WorkerError: a process does not start.
     """
     waiting = list(enumerate(tasks))[::-1]
     staff = [_Worker(function) for _ in range(min(workers, len(waiting)))]
@@ -56,19 +66,22 @@ class _Worker:
         self._function = function
         self._context = multiprocessing.get_context("spawn")
         self.index: int | None = None
+        self.started = False
         self.since_s = 0.0
         self.process: BaseProcess
         self.pipe: Connection
         self._engage()
 
     def give(self, index: int, task: object) -> None:
+        if not self.started:
+            self._await_start()
         self.index, self.since_s = index, time.monotonic()
         self.pipe.send(task)
 
     def take(self, deadline_s: float) -> Answer[Any]:
         index, self.index = self.index, None
         if index is None:
-            raise RuntimeError("an idle worker has no answer")
+            raise WorkerError("an idle worker has no answer")
         failure = f"no answer within {deadline_s:g} s"
         if self.pipe.poll():
             try:
@@ -87,10 +100,19 @@ class _Worker:
         self.process.join()
         self.process.close()
 
+    def _await_start(self) -> None:
+        if not self.pipe.poll(START_S):
+            raise WorkerError(f"a worker process did not start within {START_S:g} s")
+        try:
+            self.started = self.pipe.recv() == STARTED
+        except EOFError as error:
+            raise WorkerError("a worker process died before it started") from error
+
     def _engage(self) -> None:
         self.pipe, theirs = self._context.Pipe()
         self.process = self._context.Process(target=_serve, args=(self._function, theirs), daemon=True)
         self.process.start()
+        self.started = False
         theirs.close()
 
 
@@ -103,6 +125,7 @@ def _ready(busy: Sequence[_Worker], deadline_s: float) -> list[_Worker]:
 
 
 def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
+    pipe.send(STARTED)
     while True:
         try:
             task = pipe.recv()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import z3
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel.state import Mode
@@ -192,6 +192,7 @@ def test_logic_with_concrete_truth_values_stays_concrete() -> None:
         assert _unsatisfiable(term_of(formula) != expected)
 
 
+@settings(deadline=None)
 @given(
     st.integers(), st.integers(), st.sampled_from(["add", "sub", "mul", "lt", "le", "gt", "ge", "eq", "ne"])
 )
@@ -201,6 +202,7 @@ def test_arithmetic_agrees_with_python(one: int, other: int, name: str) -> None:
     assert _evaluate(symbolic, x=one, y=other) == operation(one, other)
 
 
+@settings(deadline=None)
 @given(st.integers(), st.integers())
 def test_floor_division_abs_min_and_max_agree_with_python(one: int, other: int) -> None:
     def work(a: Any, b: Any) -> Any:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attunement.policy import loop_gain_bound
@@ -24,6 +24,7 @@ CONTROL = (
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=NANO))
 def test_series_encloses_exp(kappa: int) -> None:
     below, above = exp_of_minus(Fraction(kappa, NANO))
@@ -31,6 +32,7 @@ def test_series_encloses_exp(kappa: int) -> None:
     assert math.isclose(float(below), math.exp(-kappa / NANO), rel_tol=1e-14)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=1, max_value=NANO))
 def test_the_loop_gain_limit_of_the_policy_is_the_certified_one(kappa: int) -> None:
     assert loop_gain_bound(Nano(kappa)) == largest_loop_gain(Fraction(kappa, NANO))

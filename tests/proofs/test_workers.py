@@ -6,7 +6,7 @@ import time
 import pytest
 
 from proofs import workers
-from proofs.workers import run_all
+from proofs.workers import WorkerError, run_all
 
 
 def square(number: int) -> int:
@@ -42,7 +42,24 @@ def test_a_failed_task_is_answered_with_its_reason_and_the_others_go_on(task: in
 def test_an_idle_worker_has_no_answer() -> None:
     idle = workers._Worker(square)
     try:
-        with pytest.raises(RuntimeError, match="idle"):
+        with pytest.raises(WorkerError, match="idle"):
             idle.take(1.0)
     finally:
         idle.dismiss()
+
+
+def test_a_process_that_does_not_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "START_S", 0.0)
+    with pytest.raises(WorkerError, match="did not start within 0 s"):
+        list(run_all(square, [1]))
+
+
+def test_a_process_that_dies_before_it_starts_is_an_error() -> None:
+    stillborn = workers._Worker(square)
+    stillborn.process.kill()
+    stillborn.process.join()
+    try:
+        with pytest.raises(WorkerError, match="died before it started"):
+            stillborn.give(0, 1)
+    finally:
+        stillborn.dismiss()
