@@ -13,23 +13,19 @@ from kernel.state import (
     HELD,
     READY,
     REFUSED,
-    SCALES,
     TRIAL,
     Comparison,
     Kind,
     Mode,
     Outcome,
-    PerScale,
     Reading,
     State,
     Verdict,
+    new_state,
+    new_verdict,
 )
 
 Transition = tuple[State, Verdict]
-
-_DRIVE = tuple(f"drive[{scale}]" for scale in SCALES)
-_LOOP_GAIN = tuple(f"loop_gain[{scale}]" for scale in SCALES)
-_FOLD = tuple(f"loop_gain_fold[{scale}]" for scale in SCALES)
 
 
 def start(limits: Limits, alpha: Nano) -> Transition:
@@ -149,21 +145,35 @@ def actuator_failed(state: State, granted: bool, restored: bool) -> Transition:
 
 def safety_checks(limits: Limits, alpha: Nano, reading: Reading) -> tuple[Check, ...]:
     """Return the checks that make a reading safe at alpha."""
+    drive_mu, drive_phi, drive_big_phi = reading.drive
+    gain_mu, gain_phi, gain_big_phi = reading.loop_gain
+    drive_ceiling, gain_ceiling = limits.drive_max * NANO, limits.loop_gain_max * NANO
     return (
         ("entropy_rate", NANO, 0, reading.entropy_rate, limits.entropy_max),
         ("h_internal", NANO, limits.h_internal_min, reading.h_internal, NANO),
-        *_envelope(_DRIVE, alpha, reading.drive, limits.drive_max),
-        *_envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max),
+        ("drive[L_mu]", NANO_SQUARED, 0, alpha * drive_mu, drive_ceiling),
+        ("drive[L_phi]", NANO_SQUARED, 0, alpha * drive_phi, drive_ceiling),
+        ("drive[L_Phi]", NANO_SQUARED, 0, alpha * drive_big_phi, drive_ceiling),
+        ("loop_gain[L_mu]", NANO_SQUARED, 0, alpha * gain_mu, gain_ceiling),
+        ("loop_gain[L_phi]", NANO_SQUARED, 0, alpha * gain_phi, gain_ceiling),
+        ("loop_gain[L_Phi]", NANO_SQUARED, 0, alpha * gain_big_phi, gain_ceiling),
     )
 
 
 def severe_checks(limits: Limits, alpha: Nano, reading: Reading) -> tuple[Check, ...]:
     """Return the checks that keep an unsafe reading from being severely unsafe."""
+    drive_mu, drive_phi, drive_big_phi = reading.drive
+    gain_mu, gain_phi, gain_big_phi = reading.loop_gain
+    drive_ceiling, fold = limits.drive_max * NANO, LOOP_GAIN_FOLD * NANO
     return (
         ("entropy_severe", NANO, 0, reading.entropy_rate, limits.entropy_severe),
         ("h_internal_severe", NANO, limits.h_internal_severe, reading.h_internal, NANO),
-        *_envelope(_DRIVE, alpha, reading.drive, limits.drive_max),
-        *_envelope(_FOLD, alpha, reading.loop_gain, LOOP_GAIN_FOLD),
+        ("drive[L_mu]", NANO_SQUARED, 0, alpha * drive_mu, drive_ceiling),
+        ("drive[L_phi]", NANO_SQUARED, 0, alpha * drive_phi, drive_ceiling),
+        ("drive[L_Phi]", NANO_SQUARED, 0, alpha * drive_big_phi, drive_ceiling),
+        ("loop_gain_fold[L_mu]", NANO_SQUARED, 0, alpha * gain_mu, fold),
+        ("loop_gain_fold[L_phi]", NANO_SQUARED, 0, alpha * gain_phi, fold),
+        ("loop_gain_fold[L_Phi]", NANO_SQUARED, 0, alpha * gain_big_phi, fold),
     )
 
 
@@ -181,8 +191,10 @@ def _grant(
     if not hold(checks):
         return state, Verdict(REFUSED, checks)
     # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
-    trial = State(TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode)
-    return trial, Verdict(ACCEPTED, checks)
+    trial = new_state(
+        State, TRIAL, target, state.alpha, reading.cycle, state.reverts, 0, state.policy, kind, state.mode
+    )
+    return trial, new_verdict(Verdict, ACCEPTED, checks)
 
 
 def _settle_safe(
@@ -236,15 +248,6 @@ def _measured(state: State, reading: Reading, first_cycle: int) -> tuple[Check, 
     )
 
 
-def _envelope(names: tuple[str, ...], alpha: Nano, per_alpha: PerScale, most: Nano) -> tuple[Check, ...]:
-    ceiling = most * NANO
-    return (
-        (names[0], NANO_SQUARED, 0, alpha * per_alpha[0], ceiling),
-        (names[1], NANO_SQUARED, 0, alpha * per_alpha[1], ceiling),
-        (names[2], NANO_SQUARED, 0, alpha * per_alpha[2], ceiling),
-    )
-
-
 def _read(state: State, mode: Mode, alpha: Nano, reading: Reading, reverts: int) -> State:
     return _untried(mode, alpha, reading.cycle, reverts, 0, state.policy)
 
@@ -255,4 +258,4 @@ def _keep(state: State, mode: Mode, alpha: Nano) -> State:
 
 def _untried(mode: Mode, alpha: Nano, cycle: int, reverts: int, missed: int, policy: int) -> State:
     # INVARIANT: outside a trial the rollback target is α itself.
-    return State(mode, alpha, alpha, cycle, reverts, missed, policy, Kind.STEP, READY)
+    return new_state(State, mode, alpha, alpha, cycle, reverts, missed, policy, Kind.STEP, READY)

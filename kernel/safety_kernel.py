@@ -70,6 +70,9 @@ class Entry(NamedTuple):
     limits: Limits | None
 
 
+new_entry = Entry.__new__
+
+
 class Ledger(Protocol):
     """Where decisions are recorded: `append` returns once the entry is durable, and raises if it is not."""
 
@@ -272,7 +275,9 @@ class SafetyKernel:
         if self._closed is not None:
             raise self._closed
         before, (after, verdict) = self._state, transition
-        entry = Entry(event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits)
+        entry = new_entry(
+            Entry, event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits
+        )
         if verdict.outcome is not HELD or verdict.broken:
             self._record(entry)
         if reapply or after.alpha != before.alpha:

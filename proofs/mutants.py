@@ -26,7 +26,6 @@ _VALUES = {cls.__name__: typing.get_type_hints(cls) for cls in (Limits, State, R
 _ENUMS: Mapping[str, type[enum.Enum]] = {cls.__name__: cls for cls in (Mode, Kind, Outcome)}
 _BOUND = {name: member for name, member in vars(_state).items() if isinstance(member, enum.Enum)}
 _CONSTANTS = ("CYCLE_LAST", "LOOP_GAIN_FOLD", "NANO", "NANO_SQUARED", "TOLERANCE_LAST")
-_LABELS = ("_DRIVE", "_LOOP_GAIN", "_FOLD")
 _NUMERIC = ("Nano", "int")
 _NO_BEHAVIOUR = frozenset({"annotation", "returns", "decorator_list", "type_params", "type_comment", "ctx"})
 
@@ -86,11 +85,12 @@ def uses_of(kernel: Kernel, definition: str) -> frozenset[str]:
 
 @attrs.frozen
 class _Scope:
-    """What a change may know of its surroundings: parameters by type, constants, functions."""
+    """What a change may know of its surroundings: parameters by type, constants, functions, names."""
 
     parameters: Mapping[str, str]
     constants: frozenset[str]
     functions: Mapping[str, ast.FunctionDef]
+    unpacked: tuple[tuple[str, ...], ...]
 
 
 @attrs.frozen
@@ -112,7 +112,7 @@ class _Slot:
 
 
 def _mutants(module: str, source: str, statement: ast.stmt) -> Iterator[Mutant]:
-    scope = _Scope(_parameters(statement), _constants(source), _functions(source))
+    scope = _Scope(_parameters(statement), _constants(source), _functions(source), _unpacked(statement))
     for slot in _slots(statement):
         line = getattr(slot.node, "lineno", statement.lineno)
         held = getattr(slot.parent, slot.field)
@@ -200,8 +200,9 @@ def _call(node: ast.Call, scope: _Scope) -> Iterator[ast.expr]:
 def _arguments(node: ast.Call, _: _Scope) -> Iterator[ast.expr]:
     for swapped in _swaps(node.args):
         yield ast.Call(node.func, swapped, [])
-    if isinstance(node.func, ast.Name) and node.func.id == "Verdict" and len(node.args) == 2:
-        yield ast.Call(node.func, node.args[:1], [])
+    whole = {"Verdict": 2, "new_verdict": 3}
+    if isinstance(node.func, ast.Name) and whole.get(node.func.id) == len(node.args):
+        yield ast.Call(node.func, node.args[:-1], [])
 
 
 def _tuple(node: ast.Tuple, _: _Scope) -> Iterator[ast.expr]:
@@ -249,9 +250,9 @@ def _field(node: ast.Attribute, scope: _Scope) -> Iterator[ast.expr]:
 def _name(node: ast.Name, scope: _Scope) -> Iterator[ast.expr]:
     if not isinstance(node.ctx, ast.Load):
         return
-    for group in (_CONSTANTS, _LABELS):
-        known = [name for name in group if name in scope.constants]
-        yield from (ast.Name(other) for other in known if node.id in known and other != node.id)
+    known = [name for name in _CONSTANTS if name in scope.constants]
+    for group in (known, *scope.unpacked):
+        yield from (ast.Name(other) for other in group if node.id in group and other != node.id)
     kind = scope.parameters.get(node.id)
     for other, other_kind in scope.parameters.items():
         if other != node.id and (kind == other_kind or {kind, other_kind} <= {*_NUMERIC}):
@@ -351,6 +352,17 @@ def _spliced(source: str, statement: ast.stmt) -> str:
 def _parameters(statement: ast.stmt) -> dict[str, str]:
     given = statement.args.args if isinstance(statement, ast.FunctionDef) else []
     return {item.arg: ast.unparse(item.annotation) for item in given if item.annotation}
+
+
+def _unpacked(statement: ast.stmt) -> tuple[tuple[str, ...], ...]:
+    """Names bound by one unpacking, and names in the same place of two."""
+    targets = [
+        tuple(ast.unparse(name) for name in node.elts)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store)
+    ]
+    alike = [pair for two in itertools.combinations(targets, 2) for pair in zip(*two, strict=False)]
+    return (*targets, *alike)
 
 
 def _is_behaviour(statement: ast.stmt) -> bool:

@@ -27,17 +27,17 @@ IMPURE = {
     "a comprehension": ("policy = state.policy + 1", "policy = [p for p in state]"),
     "a lambda": ("policy = state.policy + 1", "policy = (lambda: 1)()"),
     "a handler": ("policy = state.policy + 1", "try:\n        policy = 1\n    finally:\n        policy = 2"),
-    "a global": ("policy = state.policy + 1", "global _DRIVE\n    policy = 1"),
+    "a global": ("policy = state.policy + 1", "global Transition\n    policy = 1"),
     "a loop over a call": ("policy = state.policy + 1", "for p in limits_checks(limits):\n        x = 1"),
     "an assignment to an attribute": ("policy = state.policy + 1", "state.policy = 1"),
     "shadowing": ("policy = state.policy + 1", "hold = state.policy"),
     "a call of an argument": ("policy = state.policy + 1", "policy = state(1)"),
     "a default": ("def recover(state: State)", "def recover(state: State = 1)"),
     "a decorator": ("def recover", "@hold\ndef recover"),
-    "a mutable global": ("_DRIVE = ", "_SEEN = []\n_DRIVE = "),
-    "a call at import": ("_DRIVE = ", "_SEEN = hold(())\n_DRIVE = "),
-    "a statement at import": ("_DRIVE = ", "if SCALES:\n    _SEEN = 1\n_DRIVE = "),
-    "a method": ("_DRIVE = ", "class Seen:\n    def seen(self) -> bool:\n        return 1\n\n\n_DRIVE = "),
+    "a mutable global": ("Transition = ", "_SEEN = []\nTransition = "),
+    "a call at import": ("Transition = ", "_SEEN = hold(())\nTransition = "),
+    "a statement at import": ("Transition = ", "if NANO:\n    _SEEN = 1\nTransition = "),
+    "a method": ("Transition = ", "class Seen:\n    def seen(self) -> int:\n        return 1\nTransition = "),
 }  # fmt: skip
 
 

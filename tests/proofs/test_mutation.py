@@ -39,7 +39,7 @@ REVIEWERS = {
     "unlatching on recover": ("rules", "recover", KEPT, KEPT.replace("state.mode", "READY")),
     "a loop gain that is not asked": (
         "rules", "safety_checks",
-        "        *_envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max),\n", "",
+        '        ("loop_gain[L_phi]", NANO_SQUARED, 0, alpha * gain_phi, gain_ceiling),\n', "",
     ),
     "all refusing": ("rules", "_grant", REFUSAL, REFUSAL.replace("not hold(checks)", "True")),
     "all accepting": ("rules", "_grant", REFUSAL, "    # INV"),

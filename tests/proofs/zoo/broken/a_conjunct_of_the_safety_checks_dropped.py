@@ -1,12 +1,19 @@
 """no_commit_without_safe_measurement: a conjunct of the safety checks dropped."""
 
-from kernel.rules import _DRIVE, _LOOP_GAIN, NANO, Check, Limits, Nano, Reading, _envelope
+from kernel.rules import NANO, NANO_SQUARED, Check, Limits, Nano, Reading
 
 
 def safety_checks(limits: Limits, alpha: Nano, reading: Reading) -> tuple[Check, ...]:
     """Return the checks that make a reading safe at alpha."""
+    drive_mu, drive_phi, drive_big_phi = reading.drive
+    gain_mu, gain_phi, gain_big_phi = reading.loop_gain
+    drive_ceiling, gain_ceiling = limits.drive_max * NANO, limits.loop_gain_max * NANO
     return (
         ("h_internal", NANO, limits.h_internal_min, reading.h_internal, NANO),
-        *_envelope(_DRIVE, alpha, reading.drive, limits.drive_max),
-        *_envelope(_LOOP_GAIN, alpha, reading.loop_gain, limits.loop_gain_max),
+        ("drive[L_mu]", NANO_SQUARED, 0, alpha * drive_mu, drive_ceiling),
+        ("drive[L_phi]", NANO_SQUARED, 0, alpha * drive_phi, drive_ceiling),
+        ("drive[L_Phi]", NANO_SQUARED, 0, alpha * drive_big_phi, drive_ceiling),
+        ("loop_gain[L_mu]", NANO_SQUARED, 0, alpha * gain_mu, gain_ceiling),
+        ("loop_gain[L_phi]", NANO_SQUARED, 0, alpha * gain_phi, gain_ceiling),
+        ("loop_gain[L_Phi]", NANO_SQUARED, 0, alpha * gain_big_phi, gain_ceiling),
     )

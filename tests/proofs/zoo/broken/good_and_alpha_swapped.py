@@ -15,6 +15,8 @@ from kernel.rules import (
     Verdict,
     _measured,
     hold,
+    new_state,
+    new_verdict,
     safety_checks,
 )
 
@@ -33,5 +35,7 @@ def _grant(
     if not hold(checks):
         return state, Verdict(REFUSED, checks)
     # INVARIANT: |alpha - good| <= step_max, so that every way back is one step.
-    trial = State(TRIAL, state.alpha, target, reading.cycle, state.reverts, 0, state.policy, kind, state.mode)
-    return trial, Verdict(ACCEPTED, checks)
+    trial = new_state(
+        State, TRIAL, state.alpha, target, reading.cycle, state.reverts, 0, state.policy, kind, state.mode
+    )
+    return trial, new_verdict(Verdict, ACCEPTED, checks)
