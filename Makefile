@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair figures bench bench-fold lock clean
+.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -43,6 +43,10 @@ mutation: .venv/run.stamp
 crosshair: .venv/dev.stamp
 	$(BIN)/python -m proofs.confirm
 
+# The properties of rounding and of the rules once more, their inputs chosen by CrossHair instead of by chance.
+crosshair-nightly: .venv/nightly.stamp
+	$(BIN)/python -m pytest -v -m crosshair --hypothesis-profile=crosshair --durations=0 tests/kernel
+
 figures: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_companion.py
 
@@ -59,6 +63,9 @@ lock: .venv/dev.stamp
 	    --all-build-deps --output-file requirements.lock pyproject.toml
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
 	    --extra dev --all-build-deps --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \
+	    --extra dev --extra nightly --all-build-deps --constraint requirements-dev.lock \
+	    --output-file requirements-nightly.lock pyproject.toml
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
@@ -75,4 +82,8 @@ clean:
 
 .venv/dev.stamp: .venv/run.stamp requirements-dev.lock
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/nightly.stamp: .venv/dev.stamp requirements-nightly.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-nightly.lock
 	@touch $@

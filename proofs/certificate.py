@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bitwuzla
 import cvc5
 import z3
 
@@ -83,7 +84,11 @@ def build(run: Run, kernel: Kernel) -> dict[str, Any]:
             "sources": {name: _sha256(text) for name, text in kernel.sources.items()},
             "constants": {"CYCLE_LAST": LAST, "LOOP_GAIN_FOLD": FOLD, "TOLERANCE_LAST": TOLERANCE_LAST},
         },
-        "solvers": {"z3": z3.get_version_string(), "cvc5": cvc5.__version__},
+        "solvers": {
+            "z3": z3.get_version_string(),
+            "cvc5": cvc5.__version__,
+            "bitwuzla": bitwuzla.version(),
+        },
         "theorems": build_theorems(run),
         "hypotheses": _hypotheses(run, kernel),
         "mutation": _mutation(kernel),
@@ -123,6 +128,10 @@ def _answer(answer: Discharge) -> dict[str, Any]:
         told["rlimit"] = answer.rlimit
     if answer.trusted:
         told["trusted"] = dict(answer.trusted)
+    if answer.box:
+        told["box"] = answer.box
+    if answer.verdict is Verdict.UNFIT:
+        told["reason"] = answer.reason
     return told
 
 

@@ -35,7 +35,8 @@ class Goal:
         refutation: The negated claim; proved when it cannot hold together with the hypotheses.
         paths: Number of paths of the kernel that the goal speaks of.
         logic: SMT-LIB's name of the logic.
-        means: How it is discharged: by "z3", by "cvc5", or by "witness" (`proofs.witnesses`).
+        means: How it is discharged: by "z3", by "cvc5", by "bitwuzla" where it fits words (`proofs.words`),
+            or by "witness" (`proofs.witnesses`).
         script: The text, where it is not made from hypotheses and refutation.
         replay: Carries a model back to the code, where the goal speaks of code.
     """
@@ -46,7 +47,7 @@ class Goal:
     refutation: z3.BoolRef
     paths: int
     logic: str = "QF_NIA"
-    means: tuple[str, ...] = ("z3", "cvc5")
+    means: tuple[str, ...] = ("z3", "cvc5", "bitwuzla")
     script: str = ""
     replay: Replay | None = None
 

@@ -1,6 +1,7 @@
 """The verification report, generated from the certificate: what is proved, what is assumed, what is still
 tested."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,16 @@ REPORT_NAME = "Ω_Verification_Report.md"
 
 Certificate = Mapping[str, Any]
 
+ONLY_CVC5 = "exp itself, which only cvc5 knows"
+
 _INTRODUCTION = """\
 The kernel is the only code that may change α. Its rules are pure functions over integers, in
 `kernel/rules.py` and `kernel/limits.py`. The proofs run **that source, as shipped**, on symbolic integers:
 every comparison forks the run, and every path of every rule is turned into formulas. Nothing is transcribed
 by hand into a model. Each claim below is then proved for *all* limits that the kernel accepts, *all* states
 that satisfy the invariant and *all* inputs, by Z3, and proved again from the exported SMT-LIB text by cvc5,
-whose proof is checked step by step. `unknown` is a failure.
+whose proof is checked step by step. Where a goal fits 64-bit words, bitwuzla proves it a third time.
+`unknown` is a failure.
 
 This page and `proofs/certificate.json` are generated. `python -m proofs --check` proves everything again
 and fails if one byte of either, or of `proofs/smt2/`, differs; `python -m proofs --write` writes them.
@@ -64,8 +68,8 @@ ASSUMPTIONS = (
     (
         "The solvers",
         "Z3 and cvc5 are right when they agree. cvc5's proofs are checked by its own checker; the steps "
-        "that it takes on trust are counted below. No third opinion from a solver of 64-bit words: a "
-        "limit may be as large as 2^63 − 1, so no product of the rules fits one.",
+        "that it takes on trust are counted below. bitwuzla's third opinion is on a box of figures only, "
+        "and that the box keeps every term inside a word is Z3's proof.",
     ),
     (
         "The shell",
@@ -158,6 +162,7 @@ def write_report(certificate: Certificate) -> str:
             *_section("Theorems", _theorem_table(certificate)),
             *_section("What each theorem says", _statements(certificate)),
             *_section("The invariant", _invariant(certificate)),
+            *_section("The third opinion", _words(certificate)),
             *_section("Steps on trust", _trust(certificate)),
             *_section("Mutants", _mutants(certificate)),
             *_section("Of which sources, by which solvers", _origins(certificate)),
@@ -173,13 +178,14 @@ def _theorem_table(certificate: Certificate) -> list[str]:
     head = (
         "Paths: paths of the kernel's code that the goals speak of. rlimit: Z3's resource units, all goals "
         f"together. Spread: the largest coefficient of variation over {SEEDS} seeds with shuffled assertions "
-        f"among the goals that cost {VARIATION_FLOOR} units or more; {100 * VARIATION_MOST:g} % is allowed."
+        f"among the goals that cost {VARIATION_FLOOR} units or more; {100 * VARIATION_MOST:g} % is allowed. "
+        "bitwuzla: how many goals fit 64-bit words, and what it says of them."
     )
     rows = [_table_row(item) for item in certificate["theorems"]]
     return [
         head, "",
-        "| | theorem | goals | paths | Z3 | cvc5 | witnesses | rlimit | spread |",
-        "| --- | --- | ---: | ---: | --- | --- | --- | ---: | ---: |",
+        "| | theorem | goals | paths | Z3 | cvc5 | bitwuzla | witnesses | rlimit | spread |",
+        "| --- | --- | ---: | ---: | --- | --- | --- | --- | ---: | ---: |",
         *rows,
     ]  # fmt: skip
 
@@ -193,7 +199,9 @@ def _table_row(item: Mapping[str, Any]) -> str:
         f"`{item['name']}`",
         len(goals),
         sum(goal["paths"] for goal in goals),
-        *(_verdict(goals, means) for means in ("z3", "cvc5", "witness")),
+        *(_verdict(goals, means) for means in ("z3", "cvc5")),
+        _verdict_on_words(goals),
+        _verdict(goals, "witness"),
         sum(goal.get("z3", {}).get("rlimit", 0) for goal in goals) or "–",
         f"{max(spreads) / 10:.1f} %" if spreads else "–",
     )
@@ -202,6 +210,11 @@ def _table_row(item: Mapping[str, Any]) -> str:
 
 def _verdict(goals: Sequence[Mapping[str, Any]], means: str) -> str:
     return ", ".join(sorted({goal[means]["verdict"] for goal in goals if means in goal})) or "–"
+
+
+def _verdict_on_words(goals: Sequence[Mapping[str, Any]]) -> str:
+    given = [goal for goal in goals if "box" in goal.get("bitwuzla", {})]
+    return f"{_verdict(given, 'bitwuzla')}, {len(given)} of {len(goals)}" if given else "–"
 
 
 def _statements(certificate: Certificate) -> list[str]:
@@ -225,6 +238,37 @@ def _invariant(certificate: Certificate) -> list[str]:
         *told,
         "",
         f"Used by no proof, so any theorem holds without it: {', '.join(unused) or 'none'}.",
+    ]
+
+
+def _words(certificate: Certificate) -> list[str]:
+    asked = [
+        (f"`{item['name']}.{goal['name']}`", goal.get("bitwuzla", {}))
+        for item in certificate["theorems"]
+        for goal in item["goals"]
+        if "witness" not in goal
+    ]
+    boxes = Counter(told["box"] for _, told in asked if "box" in told)
+    unfit: dict[str, list[str]] = {}
+    for name, told in asked:
+        if "box" not in told:
+            unfit.setdefault(told.get("reason", ONLY_CVC5), []).append(name)
+    return [
+        f"{boxes.total()} of {len(asked)} goals fit signed 64-bit words, and bitwuzla proves them a third "
+        "time, by bits instead of by arithmetic. The claim is then: the goal holds on the box where every "
+        "figure lies in [−2^k, 2^k). k is the largest for which a bound of every term fits a word; that none "
+        "leaves it is proved first, by Z3 over the integers, and so is that the form given to bitwuzla is "
+        "the goal. On a box of 2^31 nano units α and K reach 2.147; no signed word of 64 bits holds the "
+        "product that K = 10 allows, 10^19 squared nano units. Beyond its box Z3 and cvc5 stand alone.",
+        "",
+        "| k | goals |",
+        "| ---: | ---: |",
+        *(f"| {box} | {number} |" for box, number in sorted(boxes.items())),
+        "",
+        "Not given to it, by what their formulas are (a goal rests on what a product is when Z3 proves it, "
+        "but not with any number in the product's place):",
+        "",
+        *(f"- {reason}: {', '.join(names)}" for reason, names in sorted(unfit.items())),
     ]
 
 

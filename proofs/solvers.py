@@ -11,12 +11,16 @@ RLIMIT = 5_000_000
 
 
 class Verdict(Enum):
-    """What became of a goal. Only PROVED is a pass."""
+    """What became of a goal.
+
+    Only PROVED is a pass. UNFIT is no answer: the goal was not given to a solver that cannot speak of it.
+    """
 
     PROVED = "proved"
     REFUTED = "refuted"
     UNKNOWN = "unknown"
     KILLED = "killed"
+    UNFIT = "unfit"
 
 
 @attrs.frozen
@@ -27,11 +31,12 @@ class Discharge:
         verdict: What it came to.
         rlimit: Resource units used (Z3), 0 where the solver counts none.
         model: Values that break the claim, by symbol, if it was refuted.
-        reason: Why the verdict is unknown or killed.
+        reason: Why the verdict is unknown, killed or unfit.
         trusted: Number of steps of the proof that were taken on trust, by rule.
         paths: Number of paths for which a witness was replayed.
         costs: Resource units under each seed (`proofs.stability`).
         core: Positions of the hypotheses that were used (`proofs.stability`).
+        box: The k of the box [−2^k, 2^k) on which it was proved or refuted (bitwuzla); 0 if on no box.
     """
 
     verdict: Verdict
@@ -42,6 +47,7 @@ class Discharge:
     paths: int = 0
     costs: tuple[int, ...] = ()
     core: tuple[int, ...] = ()
+    box: int = 0
 
 
 def discharge_z3(text: str, seed: int = 0, rlimit: int = RLIMIT) -> Discharge:

@@ -4,6 +4,7 @@ import functools
 
 import attrs
 
+from proofs.bitwuzla_solver import discharge_bitwuzla
 from proofs.cvc5_solver import discharge_cvc5
 from proofs.goals import Goal
 from proofs.solvers import Discharge, discharge_z3
@@ -13,7 +14,13 @@ from proofs.theorems import Subject
 from proofs.witnesses import find_witnesses
 
 STUDIES = ("spread", "core")
-_MEANS = {"z3": discharge_z3, "cvc5": discharge_cvc5, "spread": measure_spread, "core": find_core}
+_MEANS = {
+    "z3": discharge_z3,
+    "cvc5": discharge_cvc5,
+    "bitwuzla": discharge_bitwuzla,
+    "spread": measure_spread,
+    "core": find_core,
+}
 
 Sources = tuple[tuple[str, str], ...]
 
@@ -24,7 +31,7 @@ class Task:
 
     Attributes:
         theorem, name: Which goal.
-        means: "z3", "cvc5", "witness", "spread" or "core".
+        means: "z3", "cvc5", "bitwuzla", "witness", "spread" or "core".
         text: SMT-LIB text.
         sources: Sources of the kernel in question; empty for the one that ships.
     """
