@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import attrs
 
@@ -33,8 +33,7 @@ from ledger.record import RECORD_OVERHEAD, Head, Kind, Record, Tip, encode_body,
 _INTERRUPTED: Final = "an append was interrupted"
 
 
-@attrs.frozen
-class Receipt:
+class Receipt(NamedTuple):
     """Proof for the caller that a record is durable: its place, its leaf hash and its UTC time."""
 
     sequence: int
@@ -42,45 +41,21 @@ class Receipt:
     timestamp: str
 
 
+class _Sealed(NamedTuple):
+    stored: bytes
+    framed: bytes
+    receipt: Receipt
+
+
 @attrs.define(eq=False)
 class _Request:
-    """What one caller waits for. Whoever takes it from the queue ends it, with receipts or an error."""
+    """What one caller waits for. Whoever takes it from the queue ends it, with sealed records or an error."""
 
     bodies: list[bytes]
-    # Bytes that its records take at most.
-    size: int
     is_taken: bool = False
     is_done: bool = False
-    receipts: list[Receipt] = attrs.field(factory=list)
+    sealed: list[_Sealed] = attrs.field(factory=list)
     error: BaseException | None = None
-
-    def end(self, error: BaseException | None) -> None:
-        self.error = error
-        self.is_done = True
-
-
-@attrs.define(eq=False)
-class _Batch:
-    """Signed records that follow `base` and are written by one write."""
-
-    base: Tip
-    tip: Tip
-    size: int = 0
-    requests: list[_Request] = attrs.field(factory=list)
-    # Leaf, frame and receipt of each record.
-    records: list[tuple[bytes, bytes, Receipt]] = attrs.field(factory=list)
-
-    def sign(self, kind: Kind, bodies: list[bytes], now: str, key: SigningKey) -> list[Receipt]:
-        """Add records, and return the receipts that are due once they are durable."""
-        receipts: list[Receipt] = []
-        tip = self.tip
-        for begun in bodies:
-            stored, tip = seal(tip, kind, begun, now, key)
-            receipt = Receipt(tip.sequence, tip.hash_hex, tip.timestamp)
-            receipts.append(receipt)
-            self.records.append((stored, frame.encode(stored), receipt))
-        self.tip = tip
-        return receipts
 
 
 def utc_now() -> datetime:
@@ -198,7 +173,7 @@ class Ledger:
             HeadStoreError, OwnershipLostError: the head's row did not move; the ledger is stopped. The
                 record is durable here, and not acknowledged.
         """
-        return self.append_many((body,))[0]
+        return self._ended(_Request([encode_body(body)])).sealed[0].receipt
 
     def append_many(self, bodies: Sequence[Mapping[str, JsonValue]]) -> list[Receipt]:
         """Append records that are written and synced as one; errors are those of `append`.
@@ -206,16 +181,12 @@ class Ledger:
         Raises:
             CanonicalError: also if the bodies take more than `MAX_GROUP_BYTES` together.
         """
-        begun = [encode_body(body) for body in bodies]
-        request = _Request(begun, sum(map(len, begun)) + RECORD_OVERHEAD * len(begun))
-        if not request.size <= frame.MAX_GROUP_BYTES:
-            raise CanonicalError(f"bodies take {request.size} bytes, must not exceed {frame.MAX_GROUP_BYTES}")
-        self._queue.append(request)
-        while not request.is_done:
-            self._take_turn(request)
-        if request.error is not None:
-            raise request.error
-        return request.receipts
+        request = _Request([encode_body(body) for body in bodies])
+        if not _size(request) <= frame.MAX_GROUP_BYTES:
+            raise CanonicalError(
+                f"bodies take {_size(request)} bytes, must not exceed {frame.MAX_GROUP_BYTES}"
+            )
+        return [sealed.receipt for sealed in self._ended(request).sealed]
 
     def rotate(self, successor: SigningKey) -> Receipt:
         """Have the key in force sign its successor into the ledger; all records after that are signed by it.
@@ -237,7 +208,8 @@ class Ledger:
         """
         with self._publishing:
             with self._lock:
-                self._check_running()
+                if self._stopped:
+                    raise self._refusal()
                 draft = self._publisher.draft()
             return self._publish(draft)
 
@@ -316,92 +288,102 @@ class Ledger:
         ledger.checkpoint()
         return ledger
 
+    def _ended(self, request: _Request) -> _Request:
+        self._queue.append(request)
+        while not request.is_done:
+            self._take_turn(request)
+        if request.error is not None:
+            raise request.error
+        return request
+
     def _take_turn(self, request: _Request) -> None:
-        batch: _Batch | None = None
+        taken: list[_Request] = []
+        error: BaseException | None = None
+        is_committed = False
         try:
             with self._signing:
+                base = self._signed
                 if not request.is_taken:
-                    batch = _Batch(self._signed, self._signed)
-                    self._sign_waiting(batch)
-                # Before the other lock is given up, so that batches are written in the order of signing.
+                    self._sign_waiting(taken)
+                # Before the other lock is given up, so that groups are written in the order of signing.
                 self._lock.acquire()
-                try:
-                    if batch is not None:
-                        # Those who came while the batch before was written.
-                        self._sign_waiting(batch)
-                except BaseException:
-                    self._lock.release()
-                    raise
+                if taken and self._queue:
+                    self._sign_late(taken)
             # Whoever else took the request has ended it before this lock was to be had.
             try:
-                if batch is not None and batch.requests:
-                    self._commit_for(batch)
+                self._commit(base, [sealed for one in taken for sealed in one.sealed])
+                is_committed = True
+            except LedgerError as refusal:
+                error = refusal
             finally:
                 self._lock.release()
         finally:
-            for taken in batch.requests if batch is not None else ():
-                if not taken.is_done:
-                    taken.end(LedgerWriteError(_INTERRUPTED))
+            if not is_committed:
+                error = error or LedgerWriteError(_INTERRUPTED)
+            for one in taken:
+                one.error = one.error or error
+                one.is_done = True
 
-    def _sign_waiting(self, batch: _Batch) -> None:
-        while self._queue and batch.size + self._queue[0].size <= frame.MAX_GROUP_BYTES:
+    def _sign_waiting(self, taken: list[_Request]) -> None:
+        while self._queue:
+            if taken and not sum(map(_size, (*taken, self._queue[0]))) <= frame.MAX_GROUP_BYTES:
+                return
             request = self._queue.popleft()
             request.is_taken = True
-            batch.requests.append(request)
+            taken.append(request)
             try:
-                request.receipts = batch.sign(
-                    Kind.ENTRY, request.bodies, opening.reading(self._clock), self._key
-                )
+                request.sealed, self._signed = self._sign(Kind.ENTRY, request.bodies)
             except LedgerError as error:
-                request.end(error)
-                continue
-            batch.size += request.size
-        self._signed = batch.tip
+                request.error = error
 
-    def _commit_for(self, batch: _Batch) -> None:
-        error: BaseException | None = LedgerWriteError(_INTERRUPTED)
+    def _sign_late(self, taken: list[_Request]) -> None:
+        # Those who came while the group before was written.
         try:
-            self._commit(batch)
-            error = None
-        except LedgerError as refusal:
-            error = refusal
-        finally:
-            for request in batch.requests:
-                if not request.is_done:
-                    request.end(error)
+            self._sign_waiting(taken)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _sign(self, kind: Kind, bodies: list[bytes]) -> tuple[list[_Sealed], Tip]:
+        tip, key, now = self._signed, self._key, opening.reading(self._clock)
+        records: list[_Sealed] = []
+        for begun in bodies:
+            stored, tip = seal(tip, kind, begun, now, key)
+            receipt = Receipt(tip.sequence, tip.hash_hex, tip.timestamp)
+            records.append(_Sealed(stored, frame.encode(stored), receipt))
+        return records, tip
 
     def _append_own(self, kind: Kind, body: bytes) -> Receipt:
-        batch = _Batch(self._signed, self._signed)
-        (receipt,) = batch.sign(kind, [body], opening.reading(self._clock), self._key)
-        self._signed = batch.tip
-        self._commit(batch)
-        return receipt
+        base = self._signed
+        records, self._signed = self._sign(kind, [body])
+        self._commit(base, records)
+        return records[0].receipt
 
-    def _commit(self, batch: _Batch) -> None:
-        self._check_running()
+    def _commit(self, base: Tip, records: list[_Sealed]) -> None:
+        if self._stopped:
+            raise self._refusal()
         self._check_unchanged()
-        if batch.base.hash_hex != self._tip.hash_hex:
+        if base.hash_hex != self._tip.hash_hex:
             # Records were signed and then, for whatever reason, not written.
             self._stopped = _INTERRUPTED
-            self._check_running()
-        if not batch.records:
+            raise self._refusal()
+        if not records:
             return
-        frames = b"".join([framed for _, framed, _ in batch.records])
+        frames = records[0].framed if len(records) == 1 else b"".join([one.framed for one in records])
         # Stands if anything below is interrupted, even by a signal: then the journal's end is not known.
         self._stopped = _INTERRUPTED
         self._write(frames)
         self._sync_journal()
-        tip = batch.tip
-        self._tip = Tip(tip.sequence, tip.hash_hex, tip.timestamp, self._tip.end + len(frames))
-        for stored, _, receipt in batch.records:
+        self._tip = Tip(*records[-1].receipt, self._tip.end + len(frames))
+        for stored, _, receipt in records:
             self._publisher.add(stored, receipt.hash_hex)
-        self._advance()
+        if self._ownership is not None:
+            self._advance(self._ownership)
         self._stopped = ""
         self._reminder.note(self._publisher.undrafted)
 
-    def _check_running(self) -> None:
-        if self._stopped:
-            raise LedgerWriteError(f"nothing can be appended to {self._folder}: {self._stopped}")
+    def _refusal(self) -> LedgerWriteError:
+        return LedgerWriteError(f"nothing can be appended to {self._folder}: {self._stopped}")
 
     def _check_unchanged(self) -> None:
         try:
@@ -452,7 +434,7 @@ class Ledger:
             self._cut_back()
             raise LedgerWriteError("no space left even so")
         self._sync(self._descriptor)
-        self._tip = attrs.evolve(tip, end=self._tip.end + len(data))
+        self._tip = tip._replace(end=self._tip.end + len(data))
 
     def _cut_back(self) -> None:
         try:
@@ -462,12 +444,10 @@ class Ledger:
             self._stopped = f"a failed write could not be cut off: {error.strerror}"
             raise LedgerWriteError(f"cannot cut {self._journal} back: {error.strerror}") from error
 
-    def _advance(self) -> None:
-        if self._ownership is None:
-            return
+    def _advance(self, ownership: Ownership) -> None:
         size, root = self._publisher.head()
         try:
-            self._ownership.advance(size, root.hex(), self._checkpoint_text())
+            ownership.advance(size, root.hex(), self._checkpoint_text())
         except LedgerError as error:
             self._stopped = str(error)
             raise
@@ -505,3 +485,8 @@ class Ledger:
 
 def _epoch_body(row: HeadRow) -> dict[str, JsonValue]:
     return {"epoch": row.epoch, "size": row.size, "root": row.root, "checkpoint": row.checkpoint}
+
+
+def _size(request: _Request) -> int:
+    """Return how many bytes the records of a request take at most."""
+    return sum(map(len, request.bodies)) + RECORD_OVERHEAD * len(request.bodies)

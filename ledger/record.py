@@ -19,7 +19,7 @@ import re
 from binascii import b2a_base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import attrs
 
@@ -88,8 +88,7 @@ class Record:
     stored: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Tip:
+class Tip(NamedTuple):
     """The end of a ledger: all that the next record must follow.
 
     `sequence` and `hash_hex` are those of the last record, `end` is the length of the journal in bytes.
@@ -210,7 +209,7 @@ def format_utc(moment: datetime) -> str:
             raise ValueError(f"{moment.isoformat()} has no time zone")
         moment = moment.astimezone(UTC)
     # Without its zone, which the Z names: to spell that and to take it off again takes twice as long.
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    return moment.replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
 
 
 def _time(name: str, value: JsonValue) -> str:

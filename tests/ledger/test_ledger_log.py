@@ -597,15 +597,15 @@ def test_a_sync_under_way_does_not_keep_the_next_record_from_being_signed(folder
     assert [record.body for record in read_records(folder)][1:] == [{"n": 1}, {"n": 2}]
 
 
-@pytest.mark.parametrize("place", ["_sign_waiting", "_commit_for"])
+@pytest.mark.parametrize("place", ["_sign_waiting", "_commit"])
 def test_records_that_were_signed_and_never_written_stop_the_ledger(folder, signers, monkeypatch, place):
     with Ledger.open(folder, signers) as ledger:
         ledger.append({"n": 1})
         real = ledger._sign_waiting
 
-        def interrupted(batch):
+        def interrupted(taken, *_):
             if place == "_sign_waiting":
-                real(batch)
+                real(taken)
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
