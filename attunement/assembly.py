@@ -12,8 +12,8 @@ from attunement.certified import UnverifiedKernelError, doubts
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import CommandHook, Escalation, Hook
-from attunement.governance import NOBODY, Charter, Governance, RecordWatcher, follow
-from attunement.journal import Journal, resume_point
+from attunement.governance import NOBODY, Charter, Governance, GovernedJournal, RecordWatcher, follow
+from attunement.journal import resume_point
 from attunement.measurement import Sensors, newest_psi, require_capabilities
 from attunement.optimizer_memory import recall
 from attunement.order import Action, SignedOrder
@@ -133,7 +133,7 @@ class Attunement:
     def _kernel(
         self, config: Config, limits: Limits, engine: Any, key: VerifyKey, is_adopted_here: bool
     ) -> SafetyKernel:
-        journal, deadline_s = Journal(self.governance), config.safety.trial_deadline
+        journal, deadline_s = GovernedJournal(self.governance), config.safety.trial_deadline
         resume = resume_point(self.governance.followed(self.ledger.records()))
         if resume is None:
             alpha, reason = _first_alpha(config, key)

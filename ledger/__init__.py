@@ -5,7 +5,7 @@
 """
 
 from ledger.cadence import Cadence
-from ledger.canonical import JsonValue
+from ledger.canonical import Canonical, JsonValue
 from ledger.chain import read_records
 from ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from ledger.errors import (
@@ -35,6 +35,7 @@ from ledger.verify import Report, Verdict, verify
 
 __all__ = [
     "Cadence",
+    "Canonical",
     "CanonicalError",
     "Checkpoint",
     "Fault",

@@ -8,13 +8,16 @@ import json
 import re
 from collections.abc import Collection, Sequence
 from types import NoneType
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NewType, NoReturn, TypeAlias
 
 import orjson
 
 from ledger.errors import CanonicalError
 
 JsonValue: TypeAlias = bool | int | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+
+Canonical = NewType("Canonical", bytes)
+"""Bytes that are the canonical form of their value, as their maker vouches."""
 
 _Path: TypeAlias = tuple["_Path", str] | None
 

@@ -4,7 +4,7 @@ import itertools
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -28,7 +28,7 @@ from ledger.head_store import HeadRow, HeadStore, Ownership
 from ledger.keys import SigningKey
 from ledger.opening import Signers
 from ledger.publish import Draft, Publisher
-from ledger.record import RECORD_OVERHEAD, Head, Kind, Record, Tip, encode_body, seal
+from ledger.record import RECORD_OVERHEAD, Body, Head, Kind, Record, Tip, encode_body, seal
 
 _INTERRUPTED: Final = "an append was interrupted"
 
@@ -160,7 +160,7 @@ class Ledger:
         ledger._reminder.start()
         return ledger
 
-    def append(self, body: Mapping[str, JsonValue]) -> Receipt:
+    def append(self, body: Body) -> Receipt:
         """Sign a record, write it, make it durable, and only then return.
 
         Raises:
@@ -175,7 +175,7 @@ class Ledger:
         """
         return self._ended(_Request([encode_body(body)])).sealed[0].receipt
 
-    def append_many(self, bodies: Sequence[Mapping[str, JsonValue]]) -> list[Receipt]:
+    def append_many(self, bodies: Sequence[Body]) -> list[Receipt]:
         """Append records that are written and synced as one; errors are those of `append`.
 
         Raises:

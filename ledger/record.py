@@ -19,15 +19,18 @@ import re
 from binascii import b2a_base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
 from ledger import canonical
-from ledger.canonical import JsonValue
+from ledger.canonical import Canonical, JsonValue
 from ledger.errors import CanonicalError, Fault
 from ledger.keys import KEY_ID_CHARACTERS, SIGNATURE_BYTES, SigningKey, decode_base64, encode_base64
 from ledger.merkle import leaf_hash
+
+Body: TypeAlias = Mapping[str, JsonValue] | Canonical
+"""What a record says: an object, or the bytes of one."""
 
 FORMAT: Final = "lambda-attunement-ledger"
 VERSION: Final = 1
@@ -124,13 +127,13 @@ class RecordError(Exception):
         self.detail = detail
 
 
-def encode_body(body: Mapping[str, JsonValue]) -> bytes:
+def encode_body(body: Body) -> bytes:
     """Return the beginning of a record, which needs no place in the ledger yet.
 
     Raises:
         CanonicalError: the body has no canonical bytes, or a record of it might exceed `MAX_BYTES`.
     """
-    begun = canonical.encode({"body": dict(body)})[:-1]
+    begun = b'{"body":' + body if isinstance(body, bytes) else canonical.encode({"body": dict(body)})[:-1]
     if len(begun) <= MAX_BODY_BYTES:
         return begun
     raise CanonicalError(f"body takes {len(begun)} bytes, must not exceed {MAX_BODY_BYTES}")
