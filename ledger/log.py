@@ -14,7 +14,7 @@ import attrs
 from ledger import frame, opening
 from ledger.cadence import DEFAULT, Cadence, Reminder
 from ledger.canonical import JsonValue
-from ledger.chain import journal_path, read_records, rotation_body
+from ledger.chain import journal_path, log_rotation_body, read_records, rotation_body
 from ledger.checkpoint import SignedCheckpoint
 from ledger.errors import (
     CanonicalError,
@@ -23,9 +23,11 @@ from ledger.errors import (
     LedgerError,
     LedgerTamperedError,
     LedgerWriteError,
+    NoteError,
 )
 from ledger.head_store import HeadRow, HeadStore, Ownership
 from ledger.keys import SigningKey
+from ledger.note import NoteSigner
 from ledger.opening import Signers
 from ledger.publish import Draft, Publisher
 from ledger.record import RECORD_OVERHEAD, Body, Head, Kind, Record, Tip, encode_body, seal
@@ -198,6 +200,23 @@ class Ledger:
             with self._lock:
                 receipt = self._append_own(Kind.ROTATION, body)
             self._key = successor
+            return receipt
+
+    def rotate_log(self, successor: NoteSigner) -> Receipt:
+        """Have the log's key in force sign its successor into the ledger; the successor signs from then on.
+
+        Errors are those of `append`; then the old key stays in force.
+
+        Raises:
+            NoteError: the successor has another name: the log's origin would change.
+        """
+        with self._signing, self._lock:
+            log = self._publisher.signer
+            if successor.name != log.name:
+                raise NoteError(f"the log's key has the name {successor.name}, must keep {log.name}")
+            body = log_rotation_body(log, successor, self._signed.hash_hex)
+            receipt = self._append_own(Kind.LOG_ROTATION, encode_body(body))
+            self._publisher.signer = successor
             return receipt
 
     def checkpoint(self) -> SignedCheckpoint:

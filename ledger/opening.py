@@ -13,7 +13,6 @@ import attrs
 
 from ledger import files, frame
 from ledger.chain import Chain, genesis_body, journal_path
-from ledger.checkpoint import SignedCheckpoint, open_checkpoint
 from ledger.errors import (
     Fault,
     Finding,
@@ -24,7 +23,7 @@ from ledger.errors import (
     NoteError,
 )
 from ledger.head_store import HeadRow
-from ledger.keys import SigningKey
+from ledger.keys import SigningKey, VerifyKey
 from ledger.marks import Mark, Marks
 from ledger.note import NoteKey, NoteSigner
 from ledger.publish import CHECKPOINT, Publisher, holds, write_tiles
@@ -36,6 +35,7 @@ TORN_PREFIX: Final = "torn-"
 RESERVE: Final = "reserve"
 RESERVE_BYTES: Final = 2 * frame.MAX_FRAME_BYTES
 
+_OF_CHECKPOINT = f"the file {CHECKPOINT}"
 _FILE_MODE = 0o644
 _DIGEST_CHARACTERS = 64
 
@@ -116,31 +116,32 @@ def replay(folder: str, descriptor: int, signers: Signers, row: HeadRow | None) 
         LedgerTamperedError, LedgerKeyError, LedgerReadError: as of `Ledger.open`.
         OSError: a tile cannot be written.
     """
-    log_key, held = signers.log.verifier, signers.records.verify_key
     chain, tree, before = Chain(None), Tree(), EMPTY
-    published: SignedCheckpoint | None = None
     marks = Marks(())
     recovered: set[str] = set()
     is_whole = True
     with open(descriptor, "rb", closefd=False) as stream:
         for record in chain.walk(stream):
             if before == EMPTY:
-                if chain.log_key != log_key:
-                    raise LedgerKeyError(str(chain.log_key), str(log_key))
-                published = _read_checkpoint(folder, log_key)
-                marks = Marks(_marks(published, row))
+                marks = Marks(_marks(folder, row))
             for tile, data in tree.add(record.stored, bytes.fromhex(record.hash_hex)):
                 is_whole = is_whole and holds(os.path.join(folder, tile.path), data)
-            marks.check(chain.tip, before, tree)
+            if chain.log_key is not None:
+                marks.check(chain.tip, before, tree, chain.log_key)
             before = chain.tip
             if record.kind is Kind.RECOVERY:
                 recovered.add(str(record.body.get("sha256")))
-    if chain.key is not None and chain.key != held:
-        raise LedgerKeyError(chain.key.key_id, held.key_id)
-    marks.finish(chain.tip)
+    for found, held in (
+        (chain.log_key, signers.log.verifier),
+        (chain.key, signers.records.verify_key),
+    ):
+        if found != held:
+            raise LedgerKeyError(_named(found), _named(held))
+    marks.finish(chain.tip, chain.log_key)
     if not is_whole:
         # Only now: the tiles of a ledger that is not good are evidence.
         _write_tiles_again(folder, descriptor)
+    published = marks.opened.get(_OF_CHECKPOINT)
     return Replayed(chain, Publisher(folder, signers.log, tree, published), frozenset(recovered))
 
 
@@ -209,22 +210,20 @@ def reading(clock: Callable[[], datetime]) -> str:
         raise LedgerWriteError(f"the clock is of no use: {error}") from error
 
 
-def _read_checkpoint(folder: str, log_key: NoteKey) -> SignedCheckpoint | None:
+def _marks(folder: str, row: HeadRow | None) -> Iterator[Mark]:
     note = read_note(folder, CHECKPOINT)
-    if note is None:
-        return None
-    try:
-        return open_checkpoint(note, log_key)
-    except NoteError as error:
-        detail = f"file {CHECKPOINT}: {error}: put back the one that was there"
-        raise LedgerTamperedError(Finding(0, 0, Fault.CHECKPOINT, detail)) from error
-
-
-def _marks(published: SignedCheckpoint | None, row: HeadRow | None) -> Iterator[Mark]:
-    if published is not None:
-        yield Mark.of(published.checkpoint, f"the file {CHECKPOINT}", is_outside=False)
+    if note is not None:
+        try:
+            yield Mark.of_note(note, _OF_CHECKPOINT)
+        except NoteError as error:
+            detail = f"{_OF_CHECKPOINT}: {error}: put back the one that was there"
+            raise LedgerTamperedError(Finding(0, 0, Fault.CHECKPOINT, detail)) from error
     if row is not None:
         yield Mark("the head's row", row.size, bytes.fromhex(row.root), is_outside=True)
+
+
+def _named(key: NoteKey | VerifyKey | None) -> str:
+    return key.key_id if isinstance(key, VerifyKey) else str(key)
 
 
 def _write_tiles_again(folder: str, descriptor: int) -> None:

@@ -31,6 +31,8 @@ class Draft:
     """What must be written so that a checkpoint holds."""
 
     checkpoint: Checkpoint
+    # Whose key is in force at the checkpoint's size.
+    signer: NoteSigner
     full: list[tuple[Tile, bytes]]
     partial: list[tuple[Tile, bytes]]
 
@@ -46,7 +48,8 @@ class Publisher:
         self, folder: str, signer: NoteSigner, tree: Tree, published: SignedCheckpoint | None
     ) -> None:
         self._folder: Final = folder
-        self._signer: Final = signer
+        # Signs the drafts to come.
+        self.signer = signer
         self._tree: Final = tree
         # Records whose place in the tree nobody asked for yet: an append does not wait for the hashing.
         self._added: list[tuple[bytes, str]] = []
@@ -79,10 +82,10 @@ class Publisher:
 
     def draft(self) -> Draft:
         """Return what brings the folder up to all records that were added. If it is lost, so is the tree."""
-        checkpoint = Checkpoint(self._signer.name, *self.head())
+        checkpoint = Checkpoint(self.signer.name, *self.head())
         full, self._full = self._full, []
         self._drafted = checkpoint.size
-        return Draft(checkpoint, full, self._tree.partial())
+        return Draft(checkpoint, self.signer, full, self._tree.partial())
 
     def publish(self, draft: Draft) -> SignedCheckpoint:
         """Write what a draft holds, and sign its checkpoint.
@@ -92,7 +95,7 @@ class Publisher:
         """
         write_tiles(self._folder, [*draft.full, *draft.partial])
         if self.published is None or self.published.checkpoint != draft.checkpoint:
-            signed = checkpoints.sign(draft.checkpoint, self._signer)
+            signed = checkpoints.sign(draft.checkpoint, draft.signer)
             files.replace(os.path.join(self._folder, CHECKPOINT), signed.note, _MODE)
             files.sync_directory(self._folder)
             self.published = signed

@@ -60,6 +60,8 @@ class Kind(enum.Enum):
     RECOVERY = "recovery"
     # The successor of the key that signs this record.
     ROTATION = "rotation"
+    # The successor of the log's key.
+    LOG_ROTATION = "log_rotation"
     # A writer took over the row of the head.
     EPOCH = "epoch"
     # The writer could not write a record, and stopped.
