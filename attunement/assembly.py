@@ -12,8 +12,9 @@ from attunement.certified import UnverifiedKernelError, doubts
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import CommandHook, Escalation, Hook
-from attunement.governance import NOBODY, Charter, Governance, RecordWatcher, follow
-from attunement.journal import Journal, resume_point
+from attunement.governance import NOBODY, Charter, Governance, GovernedJournal, RecordWatcher, follow
+from attunement.journal import resume_point
+from attunement.key_files import first_key
 from attunement.measurement import Sensors, newest_psi, require_capabilities
 from attunement.optimizer_memory import recall
 from attunement.order import Action, SignedOrder
@@ -23,7 +24,7 @@ from attunement.policy import kernel_limits
 from attunement.telemetry import Subscriber
 from kernel import Limits, SafetyKernel
 from kernel.quantity import to_float
-from ledger import Ledger, Signers, Verdict, VerifyKey, read_records, verify
+from ledger import Ledger, Signers, Verdict, read_records, verify
 from optimizers import registry
 from optimizers.protocol import Optimizer, Space
 
@@ -91,7 +92,7 @@ class Attunement:
         self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         try:
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
-            self.kernel = self._kernel(config, limits, engine, signers.records.verify_key, is_adopted_here)
+            self.kernel = self._kernel(config, limits, engine, is_adopted_here)
             self.desk = self._desk(limits, signatory, orders)
             self._escalation = _escalation(config, self.governance, hook)
             self._optimizer = BoundedOptimizer(optimizer, config.optimizer.ask_timeout)
@@ -130,13 +131,11 @@ class Attunement:
     ) -> None:
         self.close()
 
-    def _kernel(
-        self, config: Config, limits: Limits, engine: Any, key: VerifyKey, is_adopted_here: bool
-    ) -> SafetyKernel:
-        journal, deadline_s = Journal(self.governance), config.safety.trial_deadline
+    def _kernel(self, config: Config, limits: Limits, engine: Any, is_adopted_here: bool) -> SafetyKernel:
+        journal, deadline_s = GovernedJournal(self.governance), config.safety.trial_deadline
         resume = resume_point(self.governance.followed(self.ledger.records()))
         if resume is None:
-            alpha, reason = _first_alpha(config, key)
+            alpha, reason = _first_alpha(config)
             return SafetyKernel.start(
                 limits,
                 alpha,
@@ -204,11 +203,11 @@ def persisted_alpha(folder: Path) -> Commit | None:
     return book.initial
 
 
-def _first_alpha(config: Config, key: VerifyKey) -> tuple[float, str]:
+def _first_alpha(config: Config) -> tuple[float, str]:
     if config.governance.predecessor is None:
         return config.alpha_initial, "first start"
     folder = Path(config.governance.predecessor)
-    report = verify(folder, key)
+    report = verify(folder, first_key(Path(config.logging.key_path), folder))
     if report.verdict not in (Verdict.VERIFIED, Verdict.NO_ANCHOR):
         raise ConfigError(
             f"{ROOT}.governance.predecessor: {folder}: {report.verdict.value}: {report.finding}"

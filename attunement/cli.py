@@ -31,12 +31,13 @@ from attunement.cli_common import (
     EXIT_USAGE,
     complain,
     config_option,
+    first_public_key,
     json_option,
     progress_bar,
     public_key,
     verified,
-    with_pub,
 )
+from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
@@ -163,7 +164,7 @@ def run(
     config = load(config_path, os.environ)
     signatory = _signatory(operator_key, actor, reason)
     orders, charter = [read_order(path) for path in order_paths], load_charter(config)
-    signers = _signers(config)
+    signers = signers_of(config)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
     engine = build_engine(config)
@@ -190,7 +191,8 @@ def run(
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
     _keep_memory(config, attunement.optimizer_memory())
-    verdict = verified(Path(config.logging.audit_ledger_path), public_key(config), attunement.ledger.head())
+    folder = Path(config.logging.audit_ledger_path)
+    verdict = verified(folder, first_public_key(config, folder), attunement.ledger.head())
     click.echo(verdict.sentence, err=True)
     desk = attunement.desk
     for answer in desk.answers:
@@ -249,6 +251,7 @@ def status(config_path: Path | None, snapshot: Path | None, as_json: bool) -> in
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
 
 
+cli.add_command(keys_group)
 cli.add_command(ledger_group)
 cli.add_command(save_command)
 cli.add_command(load_command)
@@ -295,30 +298,6 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
     return 0 if results.proved else EXIT_REFUSED
 
 
-@cli.group()
-def keys() -> None:
-    """Make the keys that sign the ledger."""
-
-
-@keys.command("init")
-@config_option
-@click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
-@click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
-def keys_init(config_path: Path | None, path: Path | None, if_missing: bool) -> None:
-    """Make the ledger's keys: FILE, readable by its owner alone, and FILE.pub; nothing is overwritten.
-
-    The same command with --path makes an operator's key.
-    """
-    log = load(config_path, os.environ).logging
-    for private in [path] if path else [Path(log.key_path), Path(log.log_key_path)]:
-        if if_missing and private.exists():
-            click.echo(f"{private} is there already", err=True)
-            continue
-        private.parent.mkdir(parents=True, exist_ok=True)
-        key = ledger.generate(private, with_pub(private))
-        click.echo(f"key {key.verify_key.key_id}: {private} and {with_pub(private)}")
-
-
 @cli.group("config")
 def config_group() -> None:
     """Check the configuration, and find limits for an engine."""
@@ -353,19 +332,6 @@ def _signatory(key: Path | None, actor: str | None, reason: str | None) -> Signa
     if key is None or not (actor or "").strip() or not (reason or "").strip():
         raise click.UsageError("an order needs --operator-key, --actor and --reason together")
     return Signatory(ledger.load_private(key), str(actor), str(reason))
-
-
-def _signers(config: Config) -> ledger.Signers:
-    log = config.logging
-    return ledger.Signers(
-        _private_key(Path(log.key_path)), ledger.NoteSigner(log.origin, _private_key(Path(log.log_key_path)))
-    )
-
-
-def _private_key(path: Path) -> ledger.SigningKey:
-    if not path.exists():
-        raise KeyFileError(f"{path} does not exist: make it with `lambda-attunement keys init`")
-    return ledger.load_private(path)
 
 
 def _status(config: Config, snapshot: Path | None) -> Status:

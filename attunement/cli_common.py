@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 import ledger
 from attunement.config_schema import Config
+from attunement.key_files import first_key, with_pub
 from attunement.ledger_view import LedgerVerdict
 from ledger.chain import journal_path
 from ledger.frame import OVERHEAD
@@ -56,7 +57,7 @@ def ledger_path(config: Config, path: Path | None) -> Path:
 
 
 def public_key(config: Config, path: Path | None = None) -> ledger.VerifyKey:
-    """Return the key that signed the first record, from a file or the configuration's.
+    """Return the key that signs records now, from a file or the configuration's.
 
     Raises:
         KeyFileError: it cannot be read.
@@ -64,9 +65,14 @@ def public_key(config: Config, path: Path | None = None) -> ledger.VerifyKey:
     return ledger.load_public(with_pub(Path(config.logging.key_path)) if path is None else path)
 
 
-def with_pub(private: Path) -> Path:
-    """Return the file of the public key that belongs to a private key's file."""
-    return private.with_name(f"{private.name}.pub")
+def first_public_key(config: Config, folder: Path, path: Path | None = None) -> ledger.VerifyKey:
+    """Return the key that signed a ledger's first record, from a file or from beside the configuration's.
+
+    Raises:
+        KeyFileError: it cannot be read.
+        LedgerReadError, LedgerTamperedError: the first record cannot be read.
+    """
+    return first_key(Path(config.logging.key_path), folder) if path is None else ledger.load_public(path)
 
 
 def followed(folder: Path, description: str) -> Iterator[ledger.Record]:

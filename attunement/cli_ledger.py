@@ -19,11 +19,11 @@ from attunement.cli_common import (
     EXIT_REFUSED,
     F,
     config_option,
+    first_public_key,
     followed,
     json_option,
     ledger_path,
     path_option,
-    public_key,
     public_key_option,
     verified,
 )
@@ -35,9 +35,13 @@ from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, recor
 from attunement.order_audit import OrderAuditor
 from attunement.replay import Mismatch, Replay
 from kernel import Outcome
+from ledger.chain import log_keys
+from ledger.checkpoint import signer
 from ledger.evidence import Evidence
 from ledger.keys import encode_base64
 from ledger.note import MAX_NOTE_BYTES
+from ledger.publish import CHECKPOINT
+from ledger.verify import read_note
 
 MISMATCHES_IN_JSON = 1000
 """So many mismatches are listed in JSON; all are counted."""
@@ -126,7 +130,8 @@ def verify(
     Example: lambda-attunement ledger verify --path ledger --public-key ledger.key.pub
     """
     config = load(config_path, os.environ)
-    folder, key = ledger_path(config, path), public_key(config, public_key_path)
+    folder = ledger_path(config, path)
+    key = first_public_key(config, folder, public_key_path)
     witnesses = tuple(map(_witness, witness_keys))
     verdict = verified(folder, key, _anchor(anchor, folder), witnesses)
     if as_json:
@@ -236,7 +241,8 @@ def prove(
     if (index is None) == (consistency is None):
         raise click.UsageError("prove takes INDEX, or --consistency OLD NEW")
     config = load(config_path, os.environ)
-    evidence = _evidence(ledger_path(config, path), public_key(config, public_key_path))
+    folder = ledger_path(config, path)
+    evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
     if consistency is not None:
         _print_consistency(evidence, consistency, as_json)
     elif index is not None:
@@ -272,7 +278,7 @@ def export(
     """
     config = load(config_path, os.environ)
     source = ledger_path(config, path)
-    evidence = _evidence(source, public_key(config, public_key_path))
+    evidence = _evidence(source, first_public_key(config, source, public_key_path))
     size = evidence.signed.checkpoint.size
     indices = [record.sequence for record in _selected(source, last, wanted)]
     published = [index for index in indices if index < size]
@@ -344,7 +350,7 @@ def _anchor(text: str | None, folder: Path) -> ledger.Head | ledger.Checkpoint |
     if note is None:
         raise click.UsageError(f"--anchor is {text!r}, must be SEQUENCE:HASH or the file of a checkpoint")
     # The log's key as the ledger names it; that the ledger is of the right key is for verify to judge.
-    return ledger.open_checkpoint(note, _log_key(folder, None)).checkpoint
+    return ledger.open_checkpoint(note, signer(note, log_keys(ledger.read_records(folder)))).checkpoint
 
 
 def _witness(text: str) -> ledger.NoteKey:
@@ -365,14 +371,13 @@ def _read_small(name: str) -> bytes | None:
 
 
 def _evidence(folder: Path, key: ledger.VerifyKey) -> Evidence:
-    return Evidence(folder, _log_key(folder, key))
-
-
-def _log_key(folder: Path, key: ledger.VerifyKey | None) -> ledger.NoteKey:
     genesis = next(iter(ledger.read_records(folder)))
-    if key is not None and genesis.key_id != key.key_id:
+    if genesis.key_id != key.key_id:
         raise ledger.LedgerKeyError(written_by=genesis.key_id, held=key.key_id)
-    return ledger.NoteKey.parse(str(genesis.body["log_key"]))
+    keys = log_keys(ledger.read_records(folder))
+    note = read_note(folder, CHECKPOINT)
+    # Without a checkpoint any of them will do to say so.
+    return Evidence(folder, next(keys) if note is None else signer(note, keys))
 
 
 def _check_published(evidence: Evidence, index: int) -> None:

@@ -42,6 +42,7 @@ _KINDS: Final[dict[Kind, str]] = {
     Kind.ENTRY: "No decision of the kernel; what it says:",
     Kind.RECOVERY: "A crash had left a record that was not ended; its bytes were set aside.",
     Kind.ROTATION: "The key that signs records was succeeded by another.",
+    Kind.LOG_ROTATION: "The key that signs the log's checkpoints was succeeded by another.",
     Kind.EPOCH: "A writer took the ledger's head over.",
     Kind.STOP: "The writer could not write a record, and stopped.",
 }

@@ -14,10 +14,10 @@ import attrs
 
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.foreign import printable
-from attunement.journal import JournalError
+from attunement.journal import Journal, JournalError
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, new_nonce
 from attunement.order_book import AUTHORISED, COUNTED, ORDER, REFUSED, VOTE, OrderBook, choices
-from kernel import MalformedQuantityError, Mode, Order
+from kernel import Entry, MalformedQuantityError, Mode, Order
 from kernel.quantity import NANO, Nano, round_down, round_nearest, to_float
 from ledger import Head, JsonValue, Ledger, LedgerError, Receipt, Record, VerifyKey, load_public
 from ledger import Kind as RecordKind
@@ -226,6 +226,7 @@ class Governance:
     ) -> None:
         self._lock = threading.RLock()  # guards the book, so that it follows records in their order
         self._ledger = ledger
+        self._journal = Journal(ledger)
         self._psi = psi
         self._watchers = tuple(watchers)
         self._clock = clock
@@ -247,7 +248,7 @@ class Governance:
             follow(self.book, record)
 
     def append(self, body: Mapping[str, JsonValue]) -> Receipt:
-        """Append a record of the kernel's or of governance.
+        """Append a record of governance.
 
         Raises:
             LedgerError: it is not durable.
@@ -255,9 +256,19 @@ class Governance:
         with self._lock:
             receipt = self._ledger.append(body)
             self.book.follow(Head(receipt.sequence, receipt.hash_hex), receipt.timestamp, body)
-        if "after" not in body:
-            for watcher in self._watchers:
-                watcher.on_record(body)
+        for watcher in self._watchers:
+            watcher.on_record(body)
+        return receipt
+
+    def record(self, entry: Entry) -> Receipt:
+        """Append a decision of the kernel's.
+
+        Raises:
+            LedgerError: it is not durable.
+        """
+        with self._lock:
+            receipt = self._journal.append(entry)
+            self.book.follow_entry(Head(receipt.sequence, receipt.hash_hex), receipt.timestamp, entry)
         return receipt
 
     def draft(self, action: Action, subject: tuple[int, ...], actor: str, reason: str) -> SignedOrder:
@@ -380,6 +391,21 @@ class Governance:
             return None if figure is None else round_down("psi", figure)
         except MalformedQuantityError:
             return None
+
+
+@attrs.frozen
+class GovernedJournal:
+    """What the kernel calls its ledger: the book takes in each decision before the kernel acts on it."""
+
+    governance: Governance
+
+    def append(self, entry: Entry) -> Receipt:
+        """Make the entry durable.
+
+        Raises:
+            LedgerError: it is not durable.
+        """
+        return self.governance.record(entry)
 
 
 def draft(

@@ -4,8 +4,9 @@ Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `compari
 `limits` are enough to derive the decision again; the other members are what people look for.
 """
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from attunement.foreign import printable
 from attunement.order_book import GOVERNANCE_EVENTS
@@ -13,14 +14,18 @@ from kernel import Comparison, Entry, Kind, Limits, Mode, Outcome, Reading, Stat
 from kernel.limits import Check
 from kernel.quantity import Nano
 from kernel.state import SCALES, PerScale, Verdict
-from ledger import JsonValue, Receipt, Record
+from ledger import Canonical, JsonValue, Receipt, Record
 from ledger import Kind as RecordKind
+from ledger.canonical import parse
 
 SCHEMA = 1
 
 _MU, _PHI, _BIG_PHI = SCALES
 _MODE_WORDS: dict[Mode, str] = {mode: mode.name.lower() for mode in Mode}
 _KIND_WORDS: dict[Kind, str] = {kind: kind.name.lower() for kind in Kind}
+_OUTCOME_WORDS: dict[Outcome, str] = {outcome: outcome.value for outcome in Outcome}
+_NAMES_OF_LIMITS = sorted(Limits._fields)
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class JournalError(Exception):
@@ -30,7 +35,7 @@ class JournalError(Exception):
 class Appendable(Protocol):
     """A ledger, or what stands before one."""
 
-    def append(self, body: Mapping[str, JsonValue]) -> Receipt: ...
+    def append(self, body: Canonical) -> Receipt: ...
 
 
 class Journal:
@@ -49,33 +54,51 @@ class Journal:
         Raises:
             LedgerError: it is not durable.
         """
-        return self._ledger.append(body_of(entry))
+        return self._ledger.append(encode_entry(entry))
+
+
+def encode_entry(entry: Entry) -> Canonical:
+    """Return an entry as the ledger stores it, in canonical bytes.
+
+    Every change of α waits for this: the members are spelt out here, sorted as the canonical form has them,
+    instead of being put into an object that is then looked at member by member.
+
+    Raises:
+        ValueError: a figure is no integer.
+    """
+    comparison, reading, after = entry.comparison, entry.reading, entry.after
+    coherence = None if reading is None else reading.coherence
+    measured = coherence if comparison is None else comparison.after
+    broken = ",".join([_broken(*check) for check in entry.verdict.broken])
+    text = (
+        f'{{"C_after":{_figure(measured)}'
+        f',"C_before":{_figure(None if comparison is None else comparison.before)}'
+        f',"actor":{_quoted(printable(entry.actor))}'
+        f',"after":{_state(after)}'
+        f',"before":{_state(entry.before)}'
+        f',"broken":[{broken}]'
+        f',"comparison":{"null" if comparison is None else _comparison(comparison)}'
+        f',"event":{_quoted(entry.event)}'
+        f',"kind":{"null" if entry.kind is None else _quoted(_KIND_WORDS[entry.kind])}'
+        f',"limits":{"null" if entry.limits is None else _limits(entry.limits)}'
+        f',"new_alpha":{after.alpha:d}'
+        f',"old_alpha":{entry.before.alpha:d}'
+        f',"reading":{"null" if reading is None else _measured(reading)}'
+        f',"reason":{_quoted(printable(entry.reason))}'
+        f',"schema":{SCHEMA}'
+        f',"target":{_figure(entry.target)}'
+        f',"verdict":"{_OUTCOME_WORDS[entry.verdict.outcome]}"}}'
+    )
+    return Canonical(text.encode("utf-8"))
 
 
 def body_of(entry: Entry) -> dict[str, JsonValue]:
-    """Return an entry as the ledger stores it."""
-    comparison, reading = entry.comparison, entry.reading
-    after = comparison.after if comparison is not None else reading.coherence if reading is not None else None
-    # In the order in which they are stored, here and below: sorting costs as much as writing.
-    return {
-        "C_after": after,
-        "C_before": None if comparison is None else comparison.before,
-        "actor": printable(entry.actor),
-        "after": state_body(entry.after),
-        "before": state_body(entry.before),
-        "broken": [[name, *map(int, figures)] for name, *figures in entry.verdict.broken],
-        "comparison": None if comparison is None else figures_body(comparison),
-        "event": entry.event,
-        "kind": None if entry.kind is None else _KIND_WORDS[entry.kind],
-        "limits": None if entry.limits is None else figures_body(entry.limits),
-        "new_alpha": entry.after.alpha,
-        "old_alpha": entry.before.alpha,
-        "reading": None if reading is None else _reading_body(reading),
-        "reason": printable(entry.reason),
-        "schema": SCHEMA,
-        "target": entry.target,
-        "verdict": entry.verdict.outcome.value,
-    }
+    """Return an entry as it is read from the ledger.
+
+    Raises:
+        ValueError: a figure is no integer.
+    """
+    return cast(dict[str, JsonValue], parse(encode_entry(entry)))
 
 
 def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
@@ -213,20 +236,43 @@ def state_of(stored: JsonValue) -> State:
     )
 
 
-def _reading_body(reading: Reading) -> dict[str, JsonValue]:
-    return {
-        "alpha": reading.alpha,
-        "coherence": reading.coherence,
-        "cycle": reading.cycle,
-        "drive": _by_scale(reading.drive),
-        "entropy_rate": reading.entropy_rate,
-        "h_internal": reading.h_internal,
-        "loop_gain": _by_scale(reading.loop_gain),
-    }
+def _figure(value: int | None) -> str:
+    return "null" if value is None else f"{value:d}"
 
 
-def _by_scale(figures: PerScale) -> dict[str, JsonValue]:
-    return {_BIG_PHI: figures[2], _MU: figures[0], _PHI: figures[1]}
+def _state(state: State) -> str:
+    mode, alpha, good, cycle, reverts, missed, policy, kind, resume = state
+    return (
+        f'{{"alpha":{alpha:d},"cycle":{cycle:d},"good":{good:d},"kind":"{_KIND_WORDS[kind]}","missed":{missed:d}'
+        f',"mode":"{_MODE_WORDS[mode]}","policy":{policy:d},"resume":"{_MODE_WORDS[resume]}"'
+        f',"reverts":{reverts:d}}}'
+    )
+
+
+def _measured(reading: Reading) -> str:
+    return (
+        f'{{"alpha":{reading.alpha:d},"coherence":{reading.coherence:d},"cycle":{reading.cycle:d}'
+        f',"drive":{_by_scale(reading.drive)},"entropy_rate":{reading.entropy_rate:d}'
+        f',"h_internal":{reading.h_internal:d},"loop_gain":{_by_scale(reading.loop_gain)}}}'
+    )
+
+
+def _by_scale(figures: PerScale) -> str:
+    at_mu, at_phi, at_big_phi = figures
+    return f'{{"{_BIG_PHI}":{at_big_phi:d},"{_MU}":{at_mu:d},"{_PHI}":{at_phi:d}}}'
+
+
+def _comparison(comparison: Comparison) -> str:
+    before, after, tolerance = comparison
+    return f'{{"after":{after:d},"before":{before:d},"tolerance":{tolerance:d}}}'
+
+
+def _limits(limits: Limits) -> str:
+    return "{" + ",".join([f'"{name}":{getattr(limits, name):d}' for name in _NAMES_OF_LIMITS]) + "}"
+
+
+def _broken(name: str, unit: int, least: int, figure: int, most: int) -> str:
+    return f"[{_quoted(name)},{unit:d},{least:d},{figure:d},{most:d}]"
 
 
 def _reading(stored: Any) -> Reading:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import attrs
 
 from attunement.order import Action, Choice, OrderTerms, Vote, terms_of, vote_of
-from kernel import Limits, Mode
+from kernel import Entry, Limits, Mode
 from ledger import Head, JsonValue
 from ledger.record import format_utc
 
@@ -90,10 +90,7 @@ class OrderBook:
         Raises:
             OrderError: a record says that it holds an order or a vote, and does not.
         """
-        self.head, self.timestamp = head, timestamp
-        self._heads.append(_Dated(head, timestamp))
-        if head.sequence % _PRUNE_EVERY == 0:
-            self._prune()
+        self._follow_head(head, timestamp)
         if body is None:
             return
         if "after" in body:
@@ -102,6 +99,14 @@ class OrderBook:
             self._follow_order(terms_of(body.get("order")))
         elif (body.get("event"), body.get("verdict")) == (VOTE, COUNTED):
             self.count(terms_of(body.get("order")), vote_of(body.get("vote")))
+
+    def follow_entry(self, head: Head, timestamp: str, entry: Entry) -> None:
+        """Take in the next record, which holds this decision."""
+        self._follow_head(head, timestamp)
+        after = entry.after
+        mode = after.resume if after.mode is Mode.TRIAL else after.mode
+        verdict = entry.verdict.outcome.value
+        self._take_in(head.sequence, entry.event, verdict, mode, after.alpha, entry.limits)
 
     def was_head(self, head: Head, now: str) -> bool:
         """Say whether this was the newest record at some moment within an order's life before now."""
@@ -144,16 +149,32 @@ class OrderBook:
 
     def _follow_decision(self, sequence: int, body: Mapping[str, JsonValue]) -> None:
         after: Any = body["after"]
-        event, verdict, figures = body.get("event"), body["verdict"], body["limits"]
+        figures: Any = body["limits"]
         mode = Mode[str(after["resume" if after["mode"] == "trial" else "mode"]).upper()]
+        limits = Limits(**figures) if isinstance(figures, dict) and body["verdict"] != REFUSED else None
+        self._take_in(sequence, body.get("event"), body["verdict"], mode, int(after["alpha"]), limits)
+
+    def _follow_head(self, head: Head, timestamp: str) -> None:
+        self.head, self.timestamp = head, timestamp
+        self._heads.append(_Dated(head, timestamp))
+        if head.sequence % _PRUNE_EVERY == 0:
+            self._prune()
+
+    def _take_in(
+        self,
+        sequence: int,
+        event: JsonValue,
+        verdict: JsonValue,
+        mode: Mode,
+        alpha: int,
+        limits: Limits | None,
+    ) -> None:
         if mode is not self.mode:
             self.latch = None if mode is Mode.READY else sequence
             self.era = sequence
-        if isinstance(figures, dict) and verdict != REFUSED:
-            limits = Limits(**_figures(figures))
-            if limits != self.limits:
-                self.limits, self.era = limits, sequence
-        self.mode, self.alpha = mode, int(after["alpha"])
+        if limits is not None and verdict != REFUSED and limits != self.limits:
+            self.limits, self.era = limits, sequence
+        self.mode, self.alpha = mode, alpha
         if verdict == "committed":
             self._commits.append(Commit(sequence, self.alpha))
         if not self._goes_on(event, verdict):
@@ -174,10 +195,6 @@ class OrderBook:
             del self._used[nonce]
         for order_id in [one for one, expires in self._proposed.items() if expires < self.timestamp]:
             del self._proposed[order_id], self._votes[order_id]
-
-
-def _figures(stored: dict[str, Any]) -> dict[str, Any]:
-    return stored
 
 
 def choices(votes: tuple[Vote, ...], choice: Choice) -> int:

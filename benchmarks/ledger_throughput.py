@@ -12,41 +12,39 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import click
 
-from attunement.journal import body_of
+from attunement.journal import encode_entry
 from kernel import Entry, Kind, Mode, Outcome, Reading, State
 from kernel.state import Verdict as Decision
-from ledger import Cadence, Ledger, NoteSigner, Signers, SigningKey, Verdict, verify
+from ledger import Cadence, Canonical, Ledger, NoteSigner, Signers, SigningKey, Verdict, verify
 
 SIGNERS = Signers(SigningKey(bytes(32)), NoteSigner("localhost/benchmark", SigningKey(bytes(31) + b"\1")))
 GROUP = 64
 TURNS = 15
 
 
-def decision() -> dict[str, Any]:
-    """Return a record's body as a running kernel writes it before α moves."""
+def decision() -> Entry:
+    """Return a decision that a running kernel records before α moves."""
     before = State(Mode.READY, 1_000_000_000, 1_000_000_000, 4711, 0, 0, 1, Kind.STEP, Mode.READY)
     after = before._replace(mode=Mode.TRIAL, alpha=1_019_806_531, cycle=4712)
     gains = (365_912_001, 365_912_002, 365_912_003)
     reading = Reading(4712, 1_000_000_000, 744_960_112, 1_234_567, 981_022_345, gains, gains)
-    return body_of(
-        Entry(
-            event="propose",
-            before=before,
-            after=after,
-            verdict=Decision(Outcome.ACCEPTED, ()),
-            actor="attunement_controller",
-            reason="gradient step",
-            target=1_019_806_531,
-            kind=Kind.STEP,
-            limits=None,
-            reading=reading,
-            comparison=None,
-        )
+    return Entry(
+        event="propose",
+        before=before,
+        after=after,
+        verdict=Decision(Outcome.ACCEPTED, ()),
+        actor="attunement_controller",
+        reason="gradient step",
+        target=1_019_806_531,
+        kind=Kind.STEP,
+        limits=None,
+        reading=reading,
+        comparison=None,
     )
 
 
@@ -64,31 +62,47 @@ def bare_loop(descriptor: int, data: bytes, count: int) -> None:
         os.fdatasync(descriptor)
 
 
-def single_appends(folder: Path, body: dict[str, Any], count: int) -> tuple[float, float, int]:
+def single_appends(folder: Path, entry: Entry, count: int) -> tuple[float, float, int]:
     """Return records a second of the bare loop and of the ledger, and the bytes of a frame."""
     bare: list[float] = []
     ours: list[float] = []
     with Ledger.open(folder / "single", SIGNERS) as ledger:
         size = -(folder / "single/journal").stat().st_size
-        ledger.append(body)
+        ledger.append(encode_entry(entry))
         size += (folder / "single/journal").stat().st_size
         descriptor = os.open(folder / "bare", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         for _ in range(TURNS):
             bare.append(seconds(lambda: bare_loop(descriptor, bytes(size), count)))
-            ours.append(seconds(lambda: [ledger.append(body) for _ in range(count)]))
+            ours.append(seconds(lambda: [ledger.append(encode_entry(entry)) for _ in range(count)]))
         os.close(descriptor)
     return count / statistics.median(bare), count / statistics.median(ours), size
 
 
-def group_appends(folder: Path, body: dict[str, Any], groups: int) -> float:
-    """Return records a second in groups of 64, as when several kernels share a ledger."""
-    bodies = [body] * GROUP
-    with Ledger.open(folder / "group", SIGNERS) as ledger:
-        turns = [seconds(lambda: [ledger.append_many(bodies) for _ in range(groups)]) for _ in range(TURNS)]
-    return groups * GROUP / statistics.median(turns)
+def group_appends(folder: Path, entry: Entry, groups: int, writers: int) -> tuple[float, float]:
+    """Return records a second in groups of 64, and the microseconds of processor time that each took.
+
+    With several writers, as when several kernels share a ledger, a group is signed while the one before is
+    made durable.
+    """
+
+    def write() -> None:
+        for _ in range(groups):
+            ledger.append_many([encode_entry(entry) for _ in range(GROUP)])
+
+    def turn() -> None:
+        with ThreadPoolExecutor(writers) as pool:
+            for task in [pool.submit(write) for _ in range(writers)]:
+                task.result()
+
+    records = groups * GROUP * writers
+    with Ledger.open(folder / f"group-{writers}", SIGNERS) as ledger:
+        begun = time.process_time()
+        turns = [seconds(turn) for _ in range(TURNS)]
+        spent = time.process_time() - begun
+    return records / statistics.median(turns), spent / (records * TURNS) * 1e6
 
 
-def write_long(folder: Path, body: dict[str, Any], records: int) -> None:
+def write_long(folder: Path, body: Canonical, records: int) -> None:
     """Write a long ledger as fast as it goes: it is not the writing that is measured."""
     cadence = Cadence(records=1 << 16, seconds=3600.0)
     bodies = [body] * 1024
@@ -119,16 +133,18 @@ def main(count: int, records: int, folder: Path | None, verified: Path | None) -
     if verified is not None:
         verify_long(verified)
         return
-    body = decision()
+    entry = decision()
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         place = Path(scratch)
-        bare, ours, size = single_appends(place, body, count)
+        bare, ours, size = single_appends(place, entry, count)
         click.echo(f"record {size} bytes in the journal")
         click.echo(f"bare append + fdatasync      {bare:10,.0f} /s")
         click.echo(f"one durable record at a time {ours:10,.0f} /s   {ours / bare:.0%} of bare, target 60 %")
-        grouped = group_appends(place, body, count)
-        click.echo(f"groups of {GROUP}                 {grouped:10,.0f} /s   target 20,000 /s")
-        write_long(place / "long", body, records)
+        for writers in (1, 2):
+            rate, spent = group_appends(place, entry, max(1, count // 4), writers)
+            told = f"groups of {GROUP}, {writers} at a time"
+            click.echo(f"{told:28} {rate:10,.0f} /s   {spent:.0f} µs of processor each, target 20,000 /s")
+        write_long(place / "long", encode_entry(entry), records)
         # In a process of its own, so that its memory is that of verifying alone.
         told = subprocess.run(
             [sys.executable, __file__, "--verify", str(place / "long")],

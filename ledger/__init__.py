@@ -4,7 +4,8 @@
 `evidence` makes proofs that tools of others check.
 """
 
-from ledger.canonical import JsonValue
+from ledger.cadence import Cadence
+from ledger.canonical import Canonical, JsonValue
 from ledger.chain import read_records
 from ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from ledger.errors import (
@@ -26,13 +27,15 @@ from ledger.errors import (
 )
 from ledger.head_store import HeadRow, HeadStore, postgres_head_store, sqlite_head_store
 from ledger.keys import SigningKey, VerifyKey, generate, load_private, load_public
-from ledger.log import Cadence, Ledger, Receipt, Signers
+from ledger.log import Ledger, Receipt
 from ledger.note import NoteKey, NoteSigner
+from ledger.opening import Signers
 from ledger.record import Head, Kind, Record
 from ledger.verify import Report, Verdict, verify
 
 __all__ = [
     "Cadence",
+    "Canonical",
     "CanonicalError",
     "Checkpoint",
     "Fault",

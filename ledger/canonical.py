@@ -5,13 +5,19 @@ number. Text is taken as it is: two spellings of one accented letter are two dif
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Sequence
 from types import NoneType
-from typing import NoReturn, TypeAlias
+from typing import Final, NewType, NoReturn, TypeAlias
+
+import orjson
 
 from ledger.errors import CanonicalError
 
 JsonValue: TypeAlias = bool | int | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+
+Canonical = NewType("Canonical", bytes)
+"""Bytes that are the canonical form of their value, as their maker vouches."""
 
 _Path: TypeAlias = tuple["_Path", str] | None
 
@@ -22,12 +28,18 @@ MAX_DEPTH = 16
 MAX_INTEGER_BITS = 2048
 _MAX_INTEGER_CHARACTERS = 618
 
-# Sorting here and only where it is needed: the encoder's own sort takes as long as the rest of its work.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":"))
 
-_STRING = frozenset({str})
-_PLAIN = frozenset({str, bool, NoneType})
-_BIGGEST = 2**MAX_INTEGER_BITS - 1
+# What is common goes through orjson, which is several times faster, and only where its bytes are known to be
+# those of the encoder above; all else, and whatever must be refused, takes the careful way.
+_SORTED: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
+_CONTAINERS: Final = frozenset({dict, list})
+_SCALARS: Final = frozenset({str, int, bool, NoneType})
+_TYPES: Final = _CONTAINERS | _SCALARS
+# How a float ends as orjson spells it; text that looks like one takes the careful way too. Two patterns:
+# to search for one first character is several times faster than to search for a set of them.
+_FRACTION: Final = re.compile(rb"\.[0-9]+[],}e]")
+_EXPONENT: Final = re.compile(rb"e-?[0-9]+[],}]")
 
 
 def encode(value: JsonValue) -> bytes:
@@ -58,50 +70,34 @@ def parse(data: bytes) -> JsonValue:
     if not len(data) <= MAX_BYTES:
         raise CanonicalError(f"value takes {len(data)} bytes, must not exceed {MAX_BYTES}")
     common = _parsed_as_it_stands(data)
-    if common is not None:
-        return common
-    try:
-        value: JsonValue = _DECODER.decode(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise CanonicalError(f"byte {error.start} is not UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise CanonicalError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise CanonicalError(f"nested too deeply, must not exceed {MAX_DEPTH}") from error
-    if encode(value) == data:
-        return value
-    raise CanonicalError("bytes are not the canonical form of their value")
+    return _parsed_with_care(data) if common is None else common
 
 
 def _encoded_as_it_stands(value: JsonValue) -> bytes | None:
-    # Every append waits for this, so what is commonly right is recognised by a few calls a container. None
-    # says only that the value needs a closer look.
-    if not _is_in_form(value, 0):
+    # None says only that the value needs a closer look, as below.
+    if not _is_plain(value):
         return None
     try:
-        return _ENCODER.encode(value).encode("utf-8")
-    except UnicodeEncodeError:
+        return orjson.dumps(value, option=_SORTED)
+    except orjson.JSONEncodeError:
         return None
 
 
-def _is_in_form(value: object, depth: int) -> bool:
-    members: Iterable[object]
+def _is_plain(value: object, depth: int = 1) -> bool:
+    # By the set of the types in each container: a call for each value would cost more than all the rest of an
+    # append but its signature. The types of keys are left to orjson, which takes none but str.
     if type(value) is dict and isinstance(value, dict):
-        if not (_STRING.issuperset(map(type, value)) and list(value) == sorted(value)):
-            return False
-        members = value.values()
+        members: Collection[object] = value.values()
     elif type(value) is list and isinstance(value, list):
         members = value
     else:
         return False
-    if not depth < MAX_DEPTH:
+    types = set(map(type, members))
+    if not (types <= _TYPES and depth <= MAX_DEPTH):
         return False
-    nested = [
-        member
-        for member in members
-        if not (type(member) in _PLAIN or (type(member) is int and -_BIGGEST <= member <= _BIGGEST))
-    ]
-    return all(_is_in_form(member, depth + 1) for member in nested)
+    return types <= _SCALARS or all(
+        _is_plain(member, depth + 1) for member in members if type(member) in _CONTAINERS
+    )
 
 
 def _encoded_after_a_check(value: JsonValue) -> bytes:
@@ -165,6 +161,20 @@ def _refuse(path: _Path, reason: str, cause: Exception | None = None) -> NoRetur
     raise CanonicalError(f"{'.'.join(reversed(names)) or 'value'} {reason}") from cause
 
 
+def _parsed_with_care(data: bytes) -> JsonValue:
+    try:
+        value: JsonValue = _DECODER.decode(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CanonicalError(f"byte {error.start} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise CanonicalError(f"not JSON: {error}") from error
+    except RecursionError as error:
+        raise CanonicalError(f"nested too deeply, must not exceed {MAX_DEPTH}") from error
+    if encode(value) == data:
+        return value
+    raise CanonicalError("bytes are not the canonical form of their value")
+
+
 def _unique_members(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     members = dict(pairs)
     if len(members) == len(pairs):
@@ -192,30 +202,15 @@ _DECODER = json.JSONDecoder(
 )
 
 
-# Longer integers, and more containers than may be nested, take the careful way.
-_COMMON_DIGITS = 20
-
-
-def _common_integer(digits: str) -> int:
-    if len(digits) < _COMMON_DIGITS:
-        return int(digits)
-    raise ValueError(digits)
-
-
-_COMMON_DECODER = json.JSONDecoder(parse_int=_common_integer, parse_float=_no_float, parse_constant=_no_float)
-_SORTING_ENCODER = json.JSONEncoder(
-    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
-)
-
-
 def _parsed_as_it_stands(data: bytes) -> JsonValue:
     # Canonical bytes are those that encoding gives back, whatever a decoder makes of others: a key that is
-    # there twice, an escape, a space or an order of keys does not come back. None says only that the value
-    # needs a closer look, which then says what is wrong.
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+    # there twice, an escape, a space, an order of keys or an integer of more than 64 bits does not come back.
+    # A float might.
+    if data[:1] not in (b"{", b"[") or _FRACTION.search(data) or _EXPONENT.search(data):
         return None
     try:
-        value: JsonValue = _COMMON_DECODER.decode(data.decode("utf-8"))
-        return value if _SORTING_ENCODER.encode(value).encode("utf-8") == data else None
-    except (ValueError, CanonicalError):
+        value: JsonValue = orjson.loads(data)
+    except orjson.JSONDecodeError:
         return None
+    is_flat = data.count(b"{") + data.count(b"[") <= MAX_DEPTH
+    return value if (is_flat or _is_plain(value)) and orjson.dumps(value, option=_SORTED) == data else None

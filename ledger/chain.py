@@ -1,7 +1,7 @@
 """Walk a journal from its first byte: every record's form, key, signature and place, in bounded memory."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
 from ledger import frame
@@ -16,12 +16,14 @@ from ledger.errors import (
     NoteError,
 )
 from ledger.keys import SigningKey, VerifyKey, decode_base64, encode_base64
-from ledger.note import NoteKey
+from ledger.note import NoteKey, NoteSigner
 from ledger.record import EMPTY, FORMAT, Kind, Record, RecordError, Tip, parse, signed_bytes
 
 JOURNAL: Final = "journal"
 
+_NO_GENESIS = "a ledger begins with a whole genesis record"
 _SUCCESSION_DOMAIN = b"lambda-attunement/ledger/succession/v1\0"
+_LOG_SUCCESSION_DOMAIN = b"lambda-attunement/ledger/log-succession/v1\0"
 
 
 class Chain:
@@ -39,7 +41,7 @@ class Chain:
         self.key: VerifyKey | None = None
         # Where the walk stands: the last record that was found good.
         self.tip: Tip = EMPTY
-        # The log's key, as the first record names it; None before the first record.
+        # The log's key in force: the first record names it, and log rotation records name its successors.
         self.log_key: NoteKey | None = None
         # A frame that was not ended: what a crash, or a writer still writing, leaves behind.
         self.tail: bytes = b""
@@ -61,7 +63,7 @@ class Chain:
             self.tip = Tip(record.sequence, record.hash_hex, record.timestamp, end)
             yield record
         if self.tip == EMPTY:
-            raise self._tampered(Fault.TRUNCATED, "a ledger begins with a whole genesis record")
+            raise self._tampered(Fault.TRUNCATED, _NO_GENESIS)
 
     def _next(self, stream: BinaryIO) -> bytes | None:
         try:
@@ -88,6 +90,8 @@ class Chain:
             raise LedgerKeyError(written_by=record.key_id, held=first.key_id)
         if record.kind is Kind.ROTATION:
             self.key = _successor(record)
+        elif record.kind is Kind.LOG_ROTATION and self.log_key is not None:
+            self.log_key = _log_successor(record, self.log_key)
         return record
 
     def _check_place(self, record: Record) -> None:
@@ -124,6 +128,53 @@ def rotation_body(successor: SigningKey, before: str) -> dict[str, JsonValue]:
     """
     proof = encode_base64(successor.sign(_SUCCESSION_DOMAIN + before.encode("ascii")))
     return {"proof": proof, "public_key": encode_base64(successor.verify_key.raw)}
+
+
+def log_rotation_body(log: NoteSigner, successor: NoteSigner, before: str) -> dict[str, JsonValue]:
+    """Return the body of a record that names the key which signs all checkpoints that cover it.
+
+    The log's key in force signs its successor, so that whoever holds the key of the records cannot put a log
+    of his own in its place; and the successor signs as well, that it is there.
+    """
+    vkey = str(successor.verifier)
+    message = _log_succession(vkey, before)
+    return {
+        "log_key": vkey,
+        "predecessor_proof": encode_base64(log.key.sign(message)),
+        "proof": encode_base64(successor.key.sign(message)),
+    }
+
+
+def keys_in_force(records: Iterable[Record]) -> tuple[VerifyKey, NoteKey]:
+    """Return the keys of records and of the log that a ledger's records, which were read, name last.
+
+    Raises:
+        LedgerTamperedError: there is no record.
+    """
+    key: VerifyKey | None = None
+    log_key: NoteKey | None = None
+    for record in records:
+        if record.kind is Kind.GENESIS:
+            key, log_key = _genesis_keys(record)
+        elif record.kind is Kind.ROTATION:
+            key = _successor(record)
+        elif record.kind is Kind.LOG_ROTATION and log_key is not None:
+            log_key = _log_successor(record, log_key)
+    if key is None or log_key is None:
+        raise LedgerTamperedError(Finding(0, 0, Fault.TRUNCATED, _NO_GENESIS))
+    return key, log_key
+
+
+def log_keys(records: Iterable[Record]) -> Iterator[NoteKey]:
+    """Yield the keys of a log that its ledger's records, which were read, name: the first one first."""
+    log_key: NoteKey | None = None
+    for record in records:
+        if record.kind is Kind.GENESIS:
+            _, log_key = _genesis_keys(record)
+            yield log_key
+        elif record.kind is Kind.LOG_ROTATION and log_key is not None:
+            log_key = _log_successor(record, log_key)
+            yield log_key
 
 
 def journal_path(folder: str | os.PathLike[str]) -> str:
@@ -184,6 +235,28 @@ def _successor(record: Record) -> VerifyKey:
     if not successor.verifies(signature, _SUCCESSION_DOMAIN + record.previous_hash.encode("ascii")):
         raise RecordError(Fault.SIGNATURE, f"proof is not a signature by the successor {successor.key_id}")
     return successor
+
+
+def _log_successor(record: Record, log_key: NoteKey) -> NoteKey:
+    body = record.body
+    vkey = body.get("log_key")
+    try:
+        successor = NoteKey.parse(vkey if isinstance(vkey, str) else "")
+    except NoteError as error:
+        raise RecordError(Fault.UNKNOWN_KEY, f"log_key of the record: {error}") from error
+    if not (body.keys() == {"log_key", "predecessor_proof", "proof"} and successor.name == log_key.name):
+        raise RecordError(Fault.CANONICAL_FORM, "the body is not that of a log rotation record of this log")
+    message = _log_succession(str(successor), record.previous_hash)
+    for name, key in (("predecessor_proof", log_key), ("proof", successor)):
+        proof = body[name]
+        signature = decode_base64(proof) if isinstance(proof, str) else None
+        if not (signature is not None and key.key.verifies(signature, message)):
+            raise RecordError(Fault.SIGNATURE, f"{name} is not a signature by the log's key {key}")
+    return successor
+
+
+def _log_succession(vkey: str, before: str) -> bytes:
+    return _LOG_SUCCESSION_DOMAIN + f"{before}\n{vkey}".encode()
 
 
 def _public_key(record: Record) -> VerifyKey:

@@ -91,6 +91,19 @@ def open_checkpoint(
     )
 
 
+def signer(note: bytes, keys: Iterable[NoteKey]) -> NoteKey:
+    """Return the first of these keys that signed a checkpoint as its log.
+
+    Raises:
+        NoteError: none of them did.
+    """
+    parsed = Note.parse(note)
+    for key in keys:
+        if key in parsed.signers([key]):
+            return key
+    raise NoteError("the checkpoint is not signed by a key of the log")
+
+
 def parse_decimal(text: str) -> int | None:
     """Return a whole number from 0 on in its one decimal spelling, None for other text."""
     plain = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
+
 from ledger import checkpoint as checkpoints
 from ledger import files
 from ledger.checkpoint import Checkpoint, SignedCheckpoint
@@ -21,19 +23,40 @@ from ledger.tree import Tree
 CHECKPOINT: Final = "checkpoint"
 
 _MODE = 0o644
+_MOST_ADDED = 1024
+
+
+@attrs.frozen
+class Draft:
+    """What must be written so that a checkpoint holds."""
+
+    checkpoint: Checkpoint
+    # Whose key is in force at the checkpoint's size.
+    signer: NoteSigner
+    full: list[tuple[Tile, bytes]]
+    partial: list[tuple[Tile, bytes]]
 
 
 class Publisher:
-    """The folder in which a journal's tree is published. Owned by the journal's one writer."""
+    """The folder in which a journal's tree is published.
+
+    `add`, `head` and `draft` are the journal's one writer's. `publish` may run beside them, for one draft
+    after the other.
+    """
 
     def __init__(
         self, folder: str, signer: NoteSigner, tree: Tree, published: SignedCheckpoint | None
     ) -> None:
         self._folder: Final = folder
-        self._signer: Final = signer
-        self.tree: Final = tree
+        # Signs the drafts to come.
+        self.signer = signer
+        self._tree: Final = tree
+        # Records whose place in the tree nobody asked for yet: an append does not wait for the hashing.
+        self._added: list[tuple[bytes, str]] = []
+        # How many records the last draft covers.
+        self._drafted = 0 if published is None else published.checkpoint.size
         self.published = published
-        # Full tiles that are not written yet.
+        # Full tiles that are in no draft yet.
         self._full: list[tuple[Tile, bytes]] = []
         # The partial tiles of the last two checkpoints; those of the last but one are for slow readers.
         self._partials: tuple[list[Tile], list[Tile]] = (
@@ -41,27 +64,48 @@ class Publisher:
             [] if published is None else list(partials(published.checkpoint.size)),
         )
 
-    def add(self, stored: bytes, leaf: bytes) -> None:
-        """Add a record's stored bytes, which are durable in the journal, and their leaf hash."""
-        self._full += self.tree.add(stored, leaf)
+    @property
+    def undrafted(self) -> int:
+        """How many records no draft covers."""
+        return self._tree.size + len(self._added) - self._drafted
 
-    def publish(self) -> SignedCheckpoint:
-        """Bring the folder up to all records that were added, and sign a checkpoint of them.
+    def add(self, stored: bytes, leaf: str) -> None:
+        """Add a record's stored bytes, which are durable in the journal, and their leaf hash in hex."""
+        self._added.append((stored, leaf))
+        if len(self._added) == _MOST_ADDED:
+            self._hash_added()
+
+    def head(self) -> tuple[int, bytes]:
+        """Return the size and the root of the tree over all records that were added."""
+        self._hash_added()
+        return self._tree.size, self._tree.root()
+
+    def draft(self) -> Draft:
+        """Return what brings the folder up to all records that were added. If it is lost, so is the tree."""
+        checkpoint = Checkpoint(self.signer.name, *self.head())
+        full, self._full = self._full, []
+        self._drafted = checkpoint.size
+        return Draft(checkpoint, self.signer, full, self._tree.partial())
+
+    def publish(self, draft: Draft) -> SignedCheckpoint:
+        """Write what a draft holds, and sign its checkpoint.
 
         Raises:
             OSError: a file cannot be written; the checkpoint, if there is one, is still the one before.
         """
-        partial = self.tree.partial()
-        write_tiles(self._folder, [*self._full, *partial])
-        self._full.clear()
-        checkpoint = Checkpoint(self._signer.name, self.tree.size, self.tree.root())
-        if self.published is None or self.published.checkpoint != checkpoint:
-            signed = checkpoints.sign(checkpoint, self._signer)
+        write_tiles(self._folder, [*draft.full, *draft.partial])
+        if self.published is None or self.published.checkpoint != draft.checkpoint:
+            signed = checkpoints.sign(draft.checkpoint, draft.signer)
             files.replace(os.path.join(self._folder, CHECKPOINT), signed.note, _MODE)
             files.sync_directory(self._folder)
             self.published = signed
-            self._drop_partials([tile for tile, _ in partial])
+            self._drop_partials([tile for tile, _ in draft.partial])
         return self.published
+
+    def _hash_added(self) -> None:
+        for stored, leaf in self._added:
+            self._full += self._tree.add(stored, bytes.fromhex(leaf))
+        self._added.clear()
 
     def _drop_partials(self, current: list[Tile]) -> None:
         previous, last = self._partials

@@ -15,24 +15,29 @@ the order in which they stand:
 """
 
 import enum
+import re
+from binascii import b2a_base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
 from ledger import canonical
-from ledger.canonical import JsonValue
+from ledger.canonical import Canonical, JsonValue
 from ledger.errors import CanonicalError, Fault
 from ledger.keys import KEY_ID_CHARACTERS, SIGNATURE_BYTES, SigningKey, decode_base64, encode_base64
 from ledger.merkle import leaf_hash
+
+Body: TypeAlias = Mapping[str, JsonValue] | Canonical
+"""What a record says: an object, or the bytes of one."""
 
 FORMAT: Final = "lambda-attunement-ledger"
 VERSION: Final = 1
 SIGNATURE_DOMAIN: Final = b"lambda-attunement/ledger/record/v1\0"
 
 _HASH_CHARACTERS = 64
-_HEX = frozenset("0123456789abcdef")
+_HEX = {count: re.compile(f"[0-9a-f]{{{count}}}") for count in (_HASH_CHARACTERS, KEY_ID_CHARACTERS)}
 _MEMBERS = {"body", "key", "kind", "prev", "seq", "signature", "timestamp", "v"}
 
 # Both have one length, since a signature always takes 88 characters and a timestamp 27.
@@ -55,6 +60,8 @@ class Kind(enum.Enum):
     RECOVERY = "recovery"
     # The successor of the key that signs this record.
     ROTATION = "rotation"
+    # The successor of the log's key.
+    LOG_ROTATION = "log_rotation"
     # A writer took over the row of the head.
     EPOCH = "epoch"
     # The writer could not write a record, and stopped.
@@ -62,6 +69,8 @@ class Kind(enum.Enum):
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
+# Reading an enum's value takes longer than looking it up.
+_WORDS: Final = {kind: kind.value for kind in Kind}
 
 
 @attrs.frozen
@@ -84,8 +93,7 @@ class Record:
     stored: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Tip:
+class Tip(NamedTuple):
     """The end of a ledger: all that the next record must follow.
 
     `sequence` and `hash_hex` are those of the last record, `end` is the length of the journal in bytes.
@@ -121,13 +129,13 @@ class RecordError(Exception):
         self.detail = detail
 
 
-def encode_body(body: Mapping[str, JsonValue]) -> bytes:
+def encode_body(body: Body) -> bytes:
     """Return the beginning of a record, which needs no place in the ledger yet.
 
     Raises:
         CanonicalError: the body has no canonical bytes, or a record of it might exceed `MAX_BYTES`.
     """
-    begun = canonical.encode({"body": dict(body)})[:-1]
+    begun = b'{"body":' + body if isinstance(body, bytes) else canonical.encode({"body": dict(body)})[:-1]
     if len(begun) <= MAX_BODY_BYTES:
         return begun
     raise CanonicalError(f"body takes {len(begun)} bytes, must not exceed {MAX_BODY_BYTES}")
@@ -151,11 +159,11 @@ def seal(tip: Tip, kind: Kind, begun: bytes, now: str, key: SigningKey) -> tuple
     timestamp, clock = (now, "") if now >= tip.timestamp else (tip.timestamp, f'"clock":"{now}",')
     sequence = tip.sequence + 1
     head = begun + (
-        f',{clock}"key":"{key.verify_key.key_id}","kind":"{kind.value}",'
+        f',{clock}"key":"{key.verify_key.key_id}","kind":"{_WORDS[kind]}",'
         f'"prev":"{tip.hash_hex}","seq":{sequence},'
     ).encode("ascii")
     tail = f'"timestamp":"{timestamp}","v":{VERSION}}}'.encode("ascii")
-    signature = encode_base64(key.sign(SIGNATURE_DOMAIN + head + tail)).encode("ascii")
+    signature = b2a_base64(key.sign(SIGNATURE_DOMAIN + head + tail), newline=False)
     stored = b'%b"signature":"%b",%b' % (head, signature, tail)
     return stored, Tip(sequence, leaf_hash(stored).hex(), timestamp, tip.end)
 
@@ -201,9 +209,12 @@ def format_utc(moment: datetime) -> str:
     Raises:
         ValueError: the time has no zone; the process's own zone is never assumed.
     """
-    if moment.utcoffset() is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not UTC:
+        if moment.utcoffset() is None:
+            raise ValueError(f"{moment.isoformat()} has no time zone")
+        moment = moment.astimezone(UTC)
+    # Without its zone, which the Z names: to spell that and to take it off again takes twice as long.
+    return moment.replace(tzinfo=None).isoformat("T", "microseconds") + "Z"
 
 
 def _time(name: str, value: JsonValue) -> str:
@@ -225,7 +236,7 @@ def _sequence(value: JsonValue) -> int:
 
 
 def _hex(name: str, value: JsonValue, characters: int) -> str:
-    if isinstance(value, str) and len(value) == characters and _HEX.issuperset(value):
+    if isinstance(value, str) and _HEX[characters].fullmatch(value):
         return value
     raise RecordError(Fault.CANONICAL_FORM, f"{name} is not {characters} hex digits in lower case")
 

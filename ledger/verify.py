@@ -8,7 +8,7 @@ from typing import BinaryIO
 import attrs
 
 from ledger.chain import Chain, open_journal
-from ledger.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from ledger.checkpoint import Checkpoint
 from ledger.errors import (
     Fault,
     Finding,
@@ -148,7 +148,6 @@ class _Audit:
         self._tip = EMPTY
         self._first_timestamp: str | None = None
         self._published = 0
-        self._seen_by: set[str] = set()
 
     def run(self, stream: BinaryIO, progress: Callable[[int, int], object] | None) -> Report:
         total = os.fstat(stream.fileno()).st_size
@@ -157,7 +156,7 @@ class _Audit:
                 self._follow(record)
                 if progress is not None:
                     progress(self._tip.end, total)
-            self._marks.finish(self._tip)
+            self._marks.finish(self._tip, self._chain.log_key)
         except LedgerTamperedError as error:
             return self._report(_VERDICTS.get(error.finding.fault, Verdict.TAMPERED), error.finding)
         except LedgerKeyError as error:
@@ -168,36 +167,33 @@ class _Audit:
         return self._report(Verdict.VERIFIED if self._marks.met_outside else Verdict.NO_ANCHOR, None)
 
     def _follow(self, record: Record) -> None:
-        if (log_key := self._chain.log_key) is not None and self._tip == EMPTY:
-            self._marks = self._read_marks(log_key)
+        if self._tip == EMPTY:
+            self._marks = self._read_marks()
         for tile, data in self._tree.add(record.stored, bytes.fromhex(record.hash_hex)):
             self._check_tile(tile, data, is_needed=self._tree.size <= self._published)
         for tile, data in self._tree.partial() if self._tree.size == self._published else ():
             self._check_tile(tile, data, is_needed=False)
-        self._marks.check(self._chain.tip, self._tip, self._tree)
+        if self._chain.log_key is not None:
+            self._marks.check(self._chain.tip, self._tip, self._tree, self._chain.log_key)
         self._tip = self._chain.tip
         self._first_timestamp = self._first_timestamp or record.timestamp
 
-    def _read_marks(self, log_key: NoteKey) -> Marks:
+    def _read_marks(self) -> Marks:
         marks: list[Mark] = []
         for name, note in self._notes:
             if note is None:
                 continue
-            signed = self._open(name, note, log_key)
-            self._seen_by |= {key.name for key in signed.cosignatures}
-            marks.append(Mark.of(signed.checkpoint, f"the file {name}", is_outside=bool(signed.cosignatures)))
+            try:
+                marks.append(Mark.of_note(note, f"the file {name}"))
+            except NoteError as error:
+                finding = self._finding(Fault.CHECKPOINT, f"the file {name}: {error}")
+                raise LedgerTamperedError(finding) from error
             if name == CHECKPOINT:
-                self._published = signed.checkpoint.size
+                self._published = marks[-1].size
         if isinstance(self._anchor, Checkpoint):
             marks.append(Mark.of(self._anchor, "the anchor", is_outside=True))
-            return Marks(marks)
-        return Marks(marks, self._anchor)
-
-    def _open(self, name: str, note: bytes, log_key: NoteKey) -> SignedCheckpoint:
-        try:
-            return open_checkpoint(note, log_key, self._witnesses)
-        except NoteError as error:
-            raise LedgerTamperedError(self._finding(Fault.CHECKPOINT, f"file {name}: {error}")) from error
+            return Marks(marks, None, self._witnesses)
+        return Marks(marks, self._anchor, self._witnesses)
 
     def _check_tile(self, tile: Tile, data: bytes, *, is_needed: bool) -> None:
         path = os.path.join(self._folder, tile.path)
@@ -222,6 +218,6 @@ class _Audit:
             last_timestamp=tip.timestamp or None,
             published=self._published,
             anchored=self._marks.met_outside,
-            witnesses=tuple(sorted(self._seen_by)),
+            witnesses=tuple(sorted(self._marks.seen_by)),
             finding=finding,
         )

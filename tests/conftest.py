@@ -17,8 +17,7 @@ from attunement.asking import BoundedOptimizer
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.engine_protocol import SCALES, ScaleGain
-from attunement.governance import Charter, Governance, Operator, kernel_order
-from attunement.journal import Journal
+from attunement.governance import Charter, Governance, GovernedJournal, Operator, kernel_order
 from attunement.measurement import Sensors, newest_psi
 from attunement.order import Action, sign_order
 from attunement.order_desk import LEAVE, OrderDesk
@@ -269,7 +268,7 @@ def attune(
         kernel = SafetyKernel.start(
             policy,
             1.0,
-            Journal(governance),
+            GovernedJournal(governance),
             engine,
             governance,
             deadline_s,

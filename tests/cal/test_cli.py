@@ -28,6 +28,7 @@ COMMANDS = [
     ("prove",),
     ("keys",),
     ("keys", "init"),
+    ("keys", "rotate"),
     ("config",),
     ("config", "check"),
     ("config", "calibrate"),

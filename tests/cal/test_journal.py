@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ledger_bench import signers_of
 
+from attunement.foreign import printable
 from attunement.journal import (
     SCHEMA,
     Journal,
     JournalError,
     body_of,
     comparison_of,
+    encode_entry,
+    entry_of,
     names_of_broken,
     reading_of,
     resume_point,
@@ -95,6 +98,11 @@ def record(body, sequence=1, kind=RecordKind.ENTRY):
 @given(ENTRIES)
 def test_an_entry_survives_the_ledgers_bytes(entry):
     body = parse(encode(body_of(entry)))
+    # The bytes that the kernel waits for are those of the general encoder.
+    assert encode(body) == encode_entry(entry)
+    assert entry_of(body) == entry._replace(
+        actor=printable(entry.actor), reason=printable(entry.reason), verdict=broken_alone(entry.verdict)
+    )
     if entry.limits is None or entry.verdict.outcome is Outcome.REFUSED:
         with pytest.raises(JournalError, match="no record carries the limits"):
             resume_point([record(body)])
@@ -107,6 +115,21 @@ def test_an_entry_survives_the_ledgers_bytes(entry):
     assert tuple(tuple(check) for check in body["broken"]) == entry.verdict.broken
     assert body["before"]["mode"] == entry.before.mode.name.lower()
     assert (body["event"], body["verdict"]) == (entry.event, entry.verdict.outcome.value)
+
+
+def broken_alone(verdict):
+    return Verdict(verdict.outcome, verdict.broken)
+
+
+@pytest.mark.parametrize("wrong", [0.5, float("nan"), "1", None])
+def test_what_is_no_integer_is_not_written(wrong):
+    for entry in (
+        PLAIN._replace(after=PLAIN_STATE._replace(alpha=wrong)),
+        PLAIN._replace(reading=PLAIN.reading._replace(drive=(wrong, 1, 2))),
+        PLAIN._replace(comparison=Comparison(1, 2, wrong)),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            encode_entry(entry)
 
 
 def test_a_body_has_the_fields_that_the_specification_names():

@@ -11,8 +11,7 @@ from attunement.asking import BoundedOptimizer
 from attunement.build import build_engine
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
-from attunement.governance import NOBODY, Governance
-from attunement.journal import Journal
+from attunement.governance import NOBODY, Governance, GovernedJournal
 from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
 from attunement.running import run_cycles
@@ -43,7 +42,7 @@ def test_the_optimizer_of_the_example_climbs_to_the_limit_and_no_further(tmp_pat
         kernel = SafetyKernel.start(
             limits,
             1.0,
-            Journal(governance),
+            GovernedJournal(governance),
             engine,
             governance,
             actor="test",

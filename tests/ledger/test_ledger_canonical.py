@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import CanonicalError
+from ledger import CanonicalError, canonical
 from ledger.canonical import MAX_BYTES, MAX_DEPTH, MAX_INTEGER_BITS, encode, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -34,15 +34,66 @@ def test_bytes_are_refused_or_are_the_canonical_form(data):
     assert encode(value) == data
 
 
+class Colour(IntEnum):
+    RED = 1
+
+
+class Word(str):
+    """A text of another type."""
+
+
+# Whatever a caller may hand over.
+KEYS = TEXT | st.integers() | TEXT.map(Word)
+FOREIGN = st.recursive(
+    VALUES
+    | st.floats()
+    | st.sampled_from([(), (1,), b"x", "\ud800", 2**63, 2**64, -(2**63) - 1, 2**2048])
+    | st.sampled_from([Colour.RED, Word("a")])
+    | st.uuids()
+    | st.datetimes(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(TEXT | st.integers() | TEXT.map(Word), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+SPELLINGS = st.text('0123456789-+.eE[]{},:"\\u ntrf\n\x7fé', max_size=30).map(str.encode)
+
+
+def outcome_of(call, value):
+    try:
+        return call(value)
+    except CanonicalError as error:
+        return str(error)
+
+
+@given(FOREIGN)
+def test_the_short_way_of_encoding_says_what_the_careful_one_says(value):
+    short = canonical._encoded_as_it_stands(value)
+    assert short is None or short == outcome_of(canonical._encoded_after_a_check, value)
+
+
+@given(
+    SPELLINGS
+    | FOREIGN.map(lambda value: json.dumps(value, default=str, ensure_ascii=False).encode(errors="replace"))
+)
+def test_the_short_way_of_parsing_says_what_the_careful_one_says(data):
+    short = canonical._parsed_as_it_stands(data)
+    assert short is None or json.dumps(short) == json.dumps(canonical._parsed_with_care(data))
+
+
+def test_both_ways_of_encoding_spell_every_character_alike():
+    for begin in range(0, 0x110000, 4096):
+        text = "".join(chr(code) for code in range(begin, begin + 4096) if not 0xD800 <= code < 0xE000)
+        value = {text: [text]}
+        assert canonical._encoded_as_it_stands(value) == canonical._encoded_after_a_check(value)
+
+
 def test_members_are_sorted_by_code_point_and_text_is_not_changed():
     text = 'a"\\\n\u2028\x7f'
     value = {"é": 1, "e\u0301": 2, "z": [True, None, -5], "Z": text, "\U0001f600": {}, "\uffff": 0}
     expected = '{"Z":"a\\"\\\\\\n\u2028\x7f","e\u0301":2,"z":[true,null,-5],"é":1,"\uffff":0,"\U0001f600":{}}'
     assert encode(value) == expected.encode()
-
-
-class Colour(IntEnum):
-    RED = 1
 
 
 @pytest.mark.parametrize(

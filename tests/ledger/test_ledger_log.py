@@ -3,6 +3,7 @@ import hashlib
 import os
 import resource
 import threading
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -284,7 +285,8 @@ def test_appends_that_wait_share_a_sync(folder, signers):
         leader = pool.submit(ledger.append, {})
         assert first.wait(20)
         waiting = [pool.submit(ledger.append, {"n": n, "pad": pad}) for n in range(50)]
-        while len(ledger._queue) < 50:
+        # Some of them have their records signed already, while the sync is under way.
+        while len(ledger._queue) + ledger._signed.sequence < 51:
             arrived.wait(0.005)
         arrived.set()
         sequences = [leader.result().sequence, *sorted(task.result().sequence for task in waiting)]
@@ -308,7 +310,7 @@ def test_an_error_reaches_everybody_in_the_group(folder, signers):
         leader = pool.submit(ledger.append, {})
         assert first.wait(20)
         waiting = [pool.submit(ledger.append, {"n": n}) for n in range(8)]
-        while len(ledger._queue) < 8:
+        while len(ledger._queue) + ledger._signed.sequence < 9:
             arrived.wait(0.005)
         arrived.set()
         assert leader.result().sequence == 1
@@ -522,36 +524,40 @@ def size_of(folder):
     return int((folder / "checkpoint").read_text().split("\n")[1])
 
 
+def eventually(holds):
+    """Wait for another thread, for as long as a slow machine may take."""
+    for _ in range(2000):
+        if holds():
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def test_a_checkpoint_is_due_after_so_many_records(folder, signers):
     with Ledger.open(folder, signers, cadence=Cadence(records=3, seconds=3600)) as ledger:
         assert size_of(folder) == 1
-        sizes = []
-        for _ in range(6):
+        for size in (4, 7):
             ledger.append({})
-            sizes.append(size_of(folder))
-        assert sizes == [1, 1, 4, 4, 4, 7]
+            ledger.append({})
+            assert size_of(folder) == size - 3
+            ledger.append({})
+            assert eventually(lambda size=size: size_of(folder) == size)
         ledger.append({})
         assert ledger.checkpoint().checkpoint.size == size_of(folder) == 8
         ledger.append({})
     assert size_of(folder) == 9
 
 
-def test_a_checkpoint_is_due_after_so_many_seconds(folder, signers, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr("ledger.log.time.monotonic", lambda: now[0])
-    with Ledger.open(folder, signers, cadence=Cadence(records=1000, seconds=10)) as ledger:
-        ledger.append({})
-        now[0] += 9
-        ledger.append({})
-        assert size_of(folder) == 1
-        now[0] += 1
-        ledger.append({})
-        assert size_of(folder) == 4
-        now[0] += 9
-        ledger.append({})
-        now[0] += 9
-        ledger.append({})
-        assert size_of(folder) == 4
+def test_a_checkpoint_is_due_after_so_many_seconds_whether_records_come_or_not(folder, signers):
+    with Ledger.open(folder, signers, cadence=Cadence(records=1000, seconds=0.3)) as ledger:
+        for _ in range(2):
+            begun = time.monotonic()
+            ledger.append({})
+            ledger.append({})
+            covered = ledger.head().sequence + 1
+            assert eventually(lambda covered=covered: size_of(folder) == covered)
+            assert time.monotonic() - begun >= 0.3
+    assert threading.active_count() == 1
 
 
 def test_what_cannot_be_published_stops_the_ledger_but_not_the_receipt(folder, signers, key):
@@ -559,6 +565,7 @@ def test_what_cannot_be_published_stops_the_ledger_but_not_the_receipt(folder, s
     ledger.append({})
     (folder / "checkpoint.new").mkdir()
     assert ledger.append({}).sequence == 2
+    assert eventually(lambda: ledger._stopped)
     with pytest.raises(LedgerWriteError, match="cannot publish: Is a directory"):
         ledger.append({})
     ledger.close()
@@ -567,6 +574,47 @@ def test_what_cannot_be_published_stops_the_ledger_but_not_the_receipt(folder, s
     (folder / "checkpoint.new").rmdir()
     Ledger.open(folder, signers).close()
     assert verify(folder, key.verify_key).published == 3
+
+
+def test_a_sync_under_way_does_not_keep_the_next_record_from_being_signed(folder, signers):
+    syncing, signed = threading.Event(), threading.Event()
+
+    def sync(descriptor):
+        syncing.set()
+        assert signed.wait(20)
+
+    with Ledger.open(folder, signers, sync=sync) as ledger, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ledger.append, {"n": 1})
+        assert syncing.wait(20)
+        written = (folder / "journal").stat().st_size
+        second = pool.submit(ledger.append, {"n": 2})
+        assert eventually(lambda: ledger._signed.sequence == 2)
+        # Nothing of the second record is written before the first is durable.
+        assert ledger._tip.sequence == 0
+        assert (folder / "journal").stat().st_size == written
+        signed.set()
+        assert [first.result().sequence, second.result().sequence] == [1, 2]
+    assert [record.body for record in read_records(folder)][1:] == [{"n": 1}, {"n": 2}]
+
+
+@pytest.mark.parametrize("place", ["_sign_waiting", "_commit"])
+def test_records_that_were_signed_and_never_written_stop_the_ledger(folder, signers, monkeypatch, place):
+    with Ledger.open(folder, signers) as ledger:
+        ledger.append({"n": 1})
+        real = ledger._sign_waiting
+
+        def interrupted(taken, *_):
+            if place == "_sign_waiting":
+                real(taken)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, place, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append({"n": 2})
+        with pytest.raises(LedgerWriteError, match="an append was interrupted"):
+            ledger.append({"n": 3})
+    assert [record.body for record in read_records(folder)][1:] == [{"n": 1}]
 
 
 def test_a_checkpoint_that_cannot_be_written_at_the_close_is_said(folder, signers):

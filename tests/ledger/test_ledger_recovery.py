@@ -229,9 +229,10 @@ def test_missing_and_damaged_tiles_are_written_again(write, folder, signers):
 
 
 def test_partial_tiles_go_when_the_second_next_checkpoint_is_there(folder, signers):
-    with Ledger.open(folder, signers, cadence=Cadence(records=2)) as ledger:
-        for _ in range(8):
-            ledger.append({})
+    with Ledger.open(folder, signers) as ledger:
+        for _ in range(4):
+            ledger.append_many([{}, {}])
+            ledger.checkpoint()
         assert sorted(parse_path(name).width for name in published(folder) if "entries" in name) == [7, 9]
     with Ledger.open(folder, signers) as ledger:
         ledger.append({})
@@ -242,9 +243,10 @@ def test_partial_tiles_go_when_the_second_next_checkpoint_is_there(folder, signe
 
 def test_a_partial_tile_that_does_not_change_stays(write, folder, signers):
     write(300)
-    with Ledger.open(folder, signers, cadence=Cadence(records=2)) as ledger:
-        for _ in range(8):
-            ledger.append({})
+    with Ledger.open(folder, signers) as ledger:
+        for _ in range(4):
+            ledger.append_many([{}, {}])
+            ledger.checkpoint()
     assert (folder / "tile/1/000.p/1").exists()
     assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
 

@@ -198,9 +198,9 @@ def genesis(tip, signers):
 def entry(kind=Kind.ENTRY, now=NOW, signer=None, body=None, **claimed):
     def step(tip, signers):
         stored, after = seal(
-            attrs.evolve(tip, **claimed), kind, encode_body(body or {"a": 1}), now, signer or signers.records
+            tip._replace(**claimed), kind, encode_body(body or {"a": 1}), now, signer or signers.records
         )
-        return stored, attrs.evolve(after, sequence=tip.sequence + 1)
+        return stored, after._replace(sequence=tip.sequence + 1)
 
     return step
 
