@@ -26,7 +26,7 @@ from ledger.errors import (
 )
 from ledger.head_store import HeadRow, HeadStore, postgres_head_store, sqlite_head_store
 from ledger.keys import SigningKey, VerifyKey, generate, load_private, load_public
-from ledger.log import Cadence, Ledger, Receipt, Signers
+from ledger.log import Cadence, Health, Ledger, Receipt, Signers
 from ledger.note import NoteKey, NoteSigner
 from ledger.record import Head, Kind, Record
 from ledger.verify import Report, Verdict, verify
@@ -41,6 +41,7 @@ __all__ = [
     "HeadRow",
     "HeadStore",
     "HeadStoreError",
+    "Health",
     "JsonValue",
     "KeyFileError",
     "Kind",
