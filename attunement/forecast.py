@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from attunement.measurement import Measurement
 from attunement.telemetry import CycleReport
@@ -15,6 +17,9 @@ FIGURES: Final = ("C_hat", "entropy_rate")
 WINDOW: Final = 64
 LEAST_STEPS: Final = 8
 RIDGE: Final = 1e-3
+TINY: Final = 1e-18
+
+FloatArray = NDArray[np.float64]
 
 
 @attrs.frozen
@@ -48,25 +53,29 @@ class Forecasts:
 
 
 class Predictor:
-    """Forecasts one figure y by y' = y + a·(ȳ − y) + b·(α' − α), with a and b fitted to the newest steps.
+    """Forecasts one figure y by y' = y + a·(y − y₋₁) + b·(ȳ − y) + c·(α' − α), fitted to the newest steps.
 
-    a is how fast y returns to its mean ȳ over the window, b how it follows a step of α. The fit is least
-    squares with a ridge (Hoerl and Kennard, 1970), so that a window in which α rests is no division by zero.
+    a is how far a movement carries on, b how fast y returns to its mean ȳ over the window, c how it follows a
+    step of α. The fit is least squares with a ridge (Hoerl and Kennard, 1970), so that a window in which α
+    rests is no division by zero.
     """
 
     def __init__(self) -> None:
         self._levels: deque[float] = deque(maxlen=WINDOW)
-        # (ȳ − y, α' − α, y' − y) of each step, as they stood when it was taken.
-        self._steps: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
+        # What was known before each step, as in the formula, and the change that it brought.
+        self._known: deque[tuple[float, float, float]] = deque(maxlen=WINDOW)
+        self._changes: deque[float] = deque(maxlen=WINDOW)
         self._errors: deque[float] = deque(maxlen=WINDOW)
         self._naive_errors: deque[float] = deque(maxlen=WINDOW)
-        self._pull = self._push = self._figure = 0.0
+        self._before: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        self._figure = 0.0
         self._expected: float | None = None
 
     def learn(self, figure: float) -> float | None:
         """Take in what came of the step that was last forecast; return its error, None if it was none."""
         change = figure - self._figure
-        self._steps.append((self._pull, self._push, change))
+        self._known.append(self._before)
+        self._changes.append(change)
         if self._expected is None:
             return None
         error = figure - self._expected
@@ -74,16 +83,27 @@ class Predictor:
         self._naive_errors.append(change)
         return error
 
-    def forecast(self, figure: float, alpha_step: float) -> float | None:
-        """Return what is expected after `figure` and a step of α; None while too little is known."""
+    def forecast(self, figure: float, moved: float, alpha_step: float) -> float | None:
+        """Return what is expected next; None while too little is known.
+
+        Args:
+            figure: As measured now.
+            moved: Its change over the step that led here, 0 when that was not seen.
+            alpha_step: Change of α for the next cycle.
+        """
         self._levels.append(figure)
         mean = math.fsum(self._levels) / len(self._levels)
-        self._figure, self._pull, self._push = figure, mean - figure, alpha_step
+        self._figure, self._before = figure, (moved, mean - figure, alpha_step)
         self._expected = None
-        if len(self._steps) >= LEAST_STEPS:
-            a, b = _fitted(self._steps)
-            self._expected = min(1.0, max(0.0, figure + a * self._pull + b * self._push))
+        if len(self._changes) >= LEAST_STEPS:
+            change = float(np.dot(self._before, _fitted(self._known, self._changes)))
+            self._expected = min(1.0, max(0.0, figure + change))
         return self._expected
+
+    @property
+    def figure(self) -> float:
+        """What was measured last."""
+        return self._figure
 
     def told(self, expected: float | None, error: float | None) -> Forecast:
         """Return a forecast with how well the ones before it did."""
@@ -119,8 +139,9 @@ class Forecaster:
         self._foreseen = (measurement.cycle + 1, alpha)
         found = {}
         for (name, predictor), figure in zip(self._predictors.items(), _figures(measurement), strict=True):
+            moved = figure - predictor.figure if is_foreseen else 0.0
             error = predictor.learn(figure) if is_foreseen else None
-            expected = predictor.forecast(figure, alpha - measurement.alpha)
+            expected = predictor.forecast(figure, moved, alpha - measurement.alpha)
             found[name] = predictor.told(expected, error)
         self._tell(Forecasts(measurement.cycle + 1, found))
 
@@ -134,18 +155,13 @@ def _figures(measurement: Measurement) -> tuple[float, float]:
     return (measurement.c_hat, measurement.entropy_rate)
 
 
-def _fitted(steps: Sequence[tuple[float, float, float]]) -> tuple[float, float]:
-    xx = math.fsum(x * x for x, _, _ in steps)
-    zz = math.fsum(z * z for _, z, _ in steps)
-    xz = math.fsum(x * z for x, z, _ in steps)
-    xy = math.fsum(x * y for x, _, y in steps)
-    zy = math.fsum(z * y for _, z, y in steps)
-    xx, zz = xx * (1 + RIDGE), zz * (1 + RIDGE)
-    # Positive whenever both squares are: the ridge keeps xx·zz above xz² (Cauchy and Schwarz).
-    determinant = xx * zz - xz * xz
-    if determinant > 0.0:
-        return (xy * zz - zy * xz) / determinant, (zy * xx - xy * xz) / determinant
-    return (xy / xx if xx > 0.0 else 0.0), (zy / zz if zz > 0.0 else 0.0)
+def _fitted(known: Sequence[tuple[float, float, float]], changes: Sequence[float]) -> FloatArray:
+    rows = np.array(known)
+    squares = rows.T @ rows
+    # The last term keeps a column of zeros from making the matrix singular; no figure is as small.
+    squares += np.diag(RIDGE * np.diag(squares) + TINY)
+    solved: FloatArray = np.linalg.solve(squares, rows.T @ np.array(changes))
+    return solved
 
 
 def _rms(errors: Sequence[float]) -> float | None:
