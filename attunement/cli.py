@@ -45,6 +45,8 @@ from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
+from attunement.feed import TelemetryFeed
+from attunement.forecast import Forecaster
 from attunement.governance import load_charter
 from attunement.journal import JournalError
 from attunement.ledger_view import Status
@@ -169,8 +171,9 @@ def run(
     metrics.on_start(kernel_is_verified=not doubts())
     engine = build_engine(config)
     total = config.cycles if cycles is None else cycles
-    view = _view(config, plain, as_json, total)
-    with stopped_by_signals() as stop, _served(metrics, config):
+    forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
+    view = _view(config, plain, as_json, total, forecaster)
+    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds:
         try:
             with Attunement(
                 config,
@@ -178,13 +181,14 @@ def run(
                 signers,
                 charter,
                 signatory,
-                (metrics, view),
+                (metrics, *feeds, view),
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
             ) as attunement:
                 if attunement.recalled:
                     click.echo(attunement.recalled, err=True)
+                metrics.on_open(config, attunement.kernel, attunement.ledger)
                 attunement.controller.start()
                 ending = run_cycles(engine, total, config.settle_delay, stop)
         finally:
@@ -353,13 +357,31 @@ def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:
         complain(str(error), EXIT_ERROR)
 
 
-def _view(config: Config, plain: bool, as_json: bool, total: int | None) -> View:
+def _view(
+    config: Config, plain: bool, as_json: bool, total: int | None, forecaster: Forecaster | None
+) -> View:
     console = Console()
     if as_json:
         return JsonView(console)
     if plain or not console.is_terminal:
         return PlainView(console)
-    return LiveView(console, kernel_limits(config), total)
+    return LiveView(console, kernel_limits(config), total, forecaster)
+
+
+@contextmanager
+def _fed(forecaster: Forecaster | None, metrics: Metrics) -> Iterator[tuple[TelemetryFeed, ...]]:
+    if forecaster is None:
+        yield ()
+        return
+
+    def on_fault(said: str) -> None:
+        click.echo(f"error: no more forecasts: {said}", err=True)
+
+    feed = TelemetryFeed(forecaster, metrics.on_reports_lost, on_fault)
+    try:
+        yield (feed,)
+    finally:
+        feed.close()
 
 
 @contextmanager

@@ -277,6 +277,9 @@ class Config:
     cycles: int | None = option(
         400, "Length of a run; null runs until stopped.", unit="cycles", within=Interval(1, 10**9)
     )
+    predictive_coherence: bool = option(
+        True, "Forecast Ĉ and the entropy rate of the next cycle and show the error; it decides nothing."
+    )
     safety: SafetyConfig = attrs.field(factory=SafetyConfig)
     objective: ObjectiveConfig = attrs.field(factory=ObjectiveConfig)
     optimizer: OptimizerConfig = attrs.field(factory=OptimizerConfig)

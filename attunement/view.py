@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from attunement.forecast import Forecast, Forecaster
 from attunement.foreign import printable
 from attunement.telemetry import CycleReport
 from kernel import Entry, Limits, Mode, Outcome
@@ -58,6 +59,14 @@ def sentence(entry: Entry) -> str:
     )
 
 
+def forecast_row(forecast: Forecast) -> tuple[str, str]:
+    """Say what is expected, and how far such forecasts were off beside "it stays as it is"."""
+    expected = "unknown" if forecast.expected is None else f"{forecast.expected:.6f}"
+    if forecast.rms_error is None or forecast.naive_rms_error is None:
+        return expected, ""
+    return expected, f"± {forecast.rms_error:.6f} (unchanged: ± {forecast.naive_rms_error:.6f})"
+
+
 class LiveView:
     """Redraws one screen a cycle.
 
@@ -65,10 +74,14 @@ class LiveView:
         console: A terminal.
         limits: Drawn beside the figures they limit.
         total: Cycles of the run, None when it has no end.
+        forecaster: Its newest forecast is shown, as far as it has come; None when nobody forecasts.
     """
 
-    def __init__(self, console: Console, limits: Limits, total: int | None) -> None:
+    def __init__(
+        self, console: Console, limits: Limits, total: int | None, forecaster: Forecaster | None = None
+    ) -> None:
         self._console = console
+        self._forecaster = forecaster
         self._limits = limits
         self._total = total
         self._done = 0
@@ -135,6 +148,10 @@ class LiveView:
         table.add_row("loop gain", f"{gain:.6f}", "", f"≤ {to_float(limits.loop_gain_max):.6f}")
         drive = alpha * max(figures.drive)
         table.add_row("drive", f"{drive:.6f}", "", f"≤ {to_float(limits.drive_max):g}")
+        if self._forecaster is not None:
+            expected = self._forecaster.latest.figures
+            table.add_row("next Ĉ", *forecast_row(expected["C_hat"]), "")
+            table.add_row("next entropy", *forecast_row(expected["entropy_rate"]), "")
         return table
 
     def _decisions(self) -> Table:

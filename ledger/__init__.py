@@ -27,7 +27,7 @@ from ledger.errors import (
 )
 from ledger.head_store import HeadRow, HeadStore, postgres_head_store, sqlite_head_store
 from ledger.keys import SigningKey, VerifyKey, generate, load_private, load_public
-from ledger.log import Ledger, Receipt
+from ledger.log import Health, Ledger, Receipt
 from ledger.note import NoteKey, NoteSigner
 from ledger.opening import Signers
 from ledger.record import Head, Kind, Record
@@ -44,6 +44,7 @@ __all__ = [
     "HeadRow",
     "HeadStore",
     "HeadStoreError",
+    "Health",
     "JsonValue",
     "KeyFileError",
     "Kind",

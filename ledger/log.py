@@ -49,6 +49,23 @@ class _Sealed(NamedTuple):
     receipt: Receipt
 
 
+@attrs.frozen
+class Health:
+    """How a ledger stands, for those who watch it.
+
+    Attributes:
+        records: Records that are durable.
+        size_bytes: Length of the journal.
+        timestamp: UTC time of the newest durable record.
+        stopped: Why nothing can be appended; empty while all is well.
+    """
+
+    records: int
+    size_bytes: int
+    timestamp: str
+    stopped: str
+
+
 @attrs.define(eq=False)
 class _Request:
     """What one caller waits for. Whoever takes it from the queue ends it, with sealed records or an error."""
@@ -244,6 +261,20 @@ class Ledger:
         """Return the last durable record's place and leaf hash."""
         with self._lock:
             return Head(self._tip.sequence, self._tip.hash_hex)
+
+    def health(self, patience_s: float) -> Health:
+        """Return how the ledger stands, after waiting at most patience_s seconds for an append under way.
+
+        An append that takes longer counts as a ledger that is stopped: a disk that hangs takes no records.
+        """
+        is_free = self._lock.acquire(timeout=patience_s)
+        try:
+            tip = self._tip
+            stopped = self._stopped if is_free else f"an append takes longer than {patience_s:g} s"
+            return Health(tip.sequence + 1, tip.end, tip.timestamp, stopped)
+        finally:
+            if is_free:
+                self._lock.release()
 
     def close(self) -> None:
         """Publish a last checkpoint, and give the ledger free for another writer. Closing twice is allowed.
