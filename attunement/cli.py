@@ -38,10 +38,13 @@ from attunement.cli_common import (
     with_pub,
 )
 from attunement.cli_ledger import ledger_group
+from attunement.cli_live import live_rows, live_status, watch
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
+from attunement.control import LoopTelemetry, controlled
+from attunement.control_protocol import ControlError, socket_path
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
 from attunement.governance import load_charter
@@ -80,6 +83,7 @@ _FAILED = (
     EngineInputError,
     LedgerError,
     LedgerUnavailableError,
+    ControlError,
     SourceError,
     ActuatorError,
     MeasurementError,
@@ -169,6 +173,8 @@ def run(
     engine = build_engine(config)
     total = config.cycles if cycles is None else cycles
     view = _view(config, plain, as_json, total)
+    telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
+    socket = socket_path(config) if config.control.enabled else None
     with stopped_by_signals() as stop, _served(metrics, config):
         try:
             with Attunement(
@@ -177,15 +183,16 @@ def run(
                 signers,
                 charter,
                 signatory,
-                (metrics, view),
+                (metrics, view, telemetry),
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
             ) as attunement:
                 if attunement.recalled:
                     click.echo(attunement.recalled, err=True)
-                attunement.controller.start()
-                ending = run_cycles(engine, total, config.settle_delay, stop)
+                with controlled(socket, telemetry, attunement.kernel, attunement.desk):
+                    attunement.controller.start()
+                    ending = run_cycles(engine, total, config.settle_delay, stop)
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
@@ -234,16 +241,20 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 @click.option(
     "--snapshot", type=click.Path(path_type=Path), help="Read only what followed this file of `save`."
 )
+@click.option("--watch", "is_watching", is_flag=True, help="Follow the loop that runs, a line a cycle.")
 @json_option
-def status(config_path: Path | None, snapshot: Path | None, as_json: bool) -> int:
-    """Tell what the ledger says of α now; exit code 4 if frozen or in emergency."""
+def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, as_json: bool) -> int:
+    """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency."""
     config = load(config_path, os.environ)
-    told = _status(config, snapshot)
+    if is_watching:
+        watch(config, as_json)
+        return 0
+    told, live = _status(config, snapshot), live_status(config)
     if as_json:
-        click.echo(json.dumps(told.as_json(), allow_nan=False))
+        click.echo(json.dumps({**told.as_json(), "loop": live}, allow_nan=False))
     else:
         table = Table(show_header=False)
-        for name, figure in told.rows():
+        for name, figure in (*told.rows(), *(() if live is None else live_rows(live))):
             table.add_row(name, Text(figure))
         Console().print(table)
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
