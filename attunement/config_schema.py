@@ -179,6 +179,33 @@ class MetricsConfig:
 
 
 @attrs.frozen
+class ControlConfig:
+    """The control socket of a running loop, readable and writable by its owner alone."""
+
+    enabled: bool = option(True, "Serve the control socket.")
+    socket: str | None = option(
+        None, "File of the socket; null means the ledger's folder with .sock added to its name."
+    )
+
+
+@attrs.frozen
+class ServeConfig:
+    """The web page of `serve`."""
+
+    host: str = option("127.0.0.1", "Address to listen at.")
+    port: int = option(9465, "Port to listen at; 0 takes any free one.", within=Interval(0, 65_535))
+    names: str = option(
+        "localhost",
+        "Names, separated by commas, under which browsers may ask for the page, beside the address itself.",
+    )
+    token_path: str | None = option(
+        None,
+        "File, readable by its owner alone, with the token that handing an order in demands; null makes the "
+        "page read-only.",
+    )
+
+
+@attrs.frozen
 class LoggingConfig:
     """The audit ledger and the log."""
 
@@ -286,6 +313,8 @@ class Config:
     engine: EngineConfig = attrs.field(factory=EngineConfig)
     source: SourceConfig = attrs.field(factory=SourceConfig)
     metrics: MetricsConfig = attrs.field(factory=MetricsConfig)
+    control: ControlConfig = attrs.field(factory=ControlConfig)
+    serve: ServeConfig = attrs.field(factory=ServeConfig)
     logging: LoggingConfig = attrs.field(factory=LoggingConfig)
     governance: GovernanceConfig = attrs.field(factory=GovernanceConfig)
 
