@@ -10,7 +10,6 @@ from attunement.cli_common import EXIT_ERROR, complain, config_option
 from attunement.config import load
 from attunement.control_protocol import socket_path
 
-
 _BACKLOG = 128
 
 
