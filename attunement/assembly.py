@@ -9,10 +9,11 @@ from typing import Any, Self
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
 from attunement.certified import UnverifiedKernelError, doubts
+from attunement.charter import NOBODY, Charter
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import CommandHook, Escalation, Hook
-from attunement.governance import NOBODY, Charter, Governance, GovernedJournal, RecordWatcher, follow
+from attunement.governance import Governance, GovernedJournal, RecordWatcher, follow
 from attunement.journal import resume_point
 from attunement.key_files import first_key
 from attunement.measurement import Sensors, newest_psi, require_capabilities
@@ -93,6 +94,7 @@ class Attunement:
         try:
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
             self.kernel = self._kernel(config, limits, engine, is_adopted_here)
+            self.governance.adopt_charter(ACTOR)
             self.desk = self._desk(limits, signatory, orders)
             self._escalation = _escalation(config, self.governance, hook)
             self._optimizer = BoundedOptimizer(optimizer, config.optimizer.ask_timeout)

@@ -24,6 +24,7 @@ from attunement.assembly import Attunement
 from attunement.build import build_engine
 from attunement.calibrate import CalibrationError, calibrate
 from attunement.certified import UnverifiedKernelError, doubts
+from attunement.charter import load_charter
 from attunement.cli_common import (
     EXIT_ERROR,
     EXIT_LATCHED,
@@ -51,7 +52,6 @@ from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
 from attunement.feed import TelemetryFeed
 from attunement.forecast import Forecaster
-from attunement.governance import load_charter
 from attunement.journal import JournalError
 from attunement.ledger_view import Status
 from attunement.ledger_view import status as ledger_status

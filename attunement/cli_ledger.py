@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ledger
+from attunement.charter import load_charter
 from attunement.cli_common import (
     EXIT_REFUSED,
     F,
@@ -29,7 +30,6 @@ from attunement.cli_common import (
 )
 from attunement.config import load
 from attunement.explain import Explainer
-from attunement.governance import load_charter
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
 from attunement.order_audit import OrderAuditor

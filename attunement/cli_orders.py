@@ -11,12 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 import ledger
+from attunement.charter import Charter, load_charter
 from attunement.cli_common import EXIT_ERROR, EXIT_REFUSED, complain, config_option, json_option
 from attunement.config import load
 from attunement.config_schema import Config
 from attunement.control_client import ControlClient, NoLoopError
 from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S, socket_path
-from attunement.governance import Charter, draft, follow, load_charter, objections, vote_objections
+from attunement.governance import draft, follow
+from attunement.objections import objections, vote_objections
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, sign_order
 from attunement.order_book import Commit, OrderBook
 from attunement.policy import kernel_limits

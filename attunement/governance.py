@@ -6,203 +6,48 @@ before. Whoever asks, each order is recorded with the answer before the kernel a
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Final, Protocol
+from datetime import UTC, datetime
+from typing import Protocol
 
 import attrs
 
-from attunement.config_schema import ROOT, Config, ConfigError
+from attunement.charter import Charter, charter_body
 from attunement.foreign import printable
 from attunement.journal import Journal, JournalError
+from attunement.objections import (
+    ASKED_OF_KERNEL,
+    lapsed,
+    later,
+    misfits,
+    objections,
+    standing_objections,
+    vote_objections,
+)
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, new_nonce
-from attunement.order_book import AUTHORISED, COUNTED, ORDER, REFUSED, VOTE, OrderBook, choices
-from kernel import Entry, MalformedQuantityError, Mode, Order
-from kernel.quantity import NANO, Nano, round_down, round_nearest, to_float
-from ledger import Head, JsonValue, Ledger, LedgerError, Receipt, Record, VerifyKey, load_public
+from attunement.order_book import (
+    ADOPTED,
+    AUTHORISED,
+    CHARTER,
+    COUNTED,
+    ORDER,
+    REFUSED,
+    VOTE,
+    OrderBook,
+    choices,
+)
+from kernel import Entry, MalformedQuantityError, Order
+from kernel.quantity import Nano, round_down
+from ledger import Head, JsonValue, Ledger, LedgerError, Receipt, Record
 from ledger import Kind as RecordKind
 from ledger.record import format_utc
 
 SCHEMA = 1
-
-ASKED_OF_KERNEL: dict[Action, str] = {
-    Action.FREEZE: "freeze",
-    Action.UNFREEZE: "approve",
-    Action.APPROVE: "approve",
-    Action.ROLLBACK: "override",
-    Action.OVERRIDE: "override",
-    Action.POLICY: "set_limits",
-    Action.PERSIST: "persist",
-}
-"""The kernel's action that an order authorises; to persist is not the kernel's affair."""
-
-_HALF = Nano(NANO // 2)
-_LEAVES = {Action.UNFREEZE: Mode.FROZEN, Action.APPROVE: Mode.EMERGENCY}
 
 
 class RecordWatcher(Protocol):
     """Is told every record of governance, once it is durable, in the thread that caused it."""
 
     def on_record(self, body: Mapping[str, JsonValue]) -> None: ...
-
-
-@attrs.frozen
-class Operator:
-    """One who may sign orders."""
-
-    name: str
-    key: VerifyKey
-
-
-@attrs.frozen
-class Charter:
-    """Who governs, and by which rules.
-
-    Attributes:
-        operators: Who may sign; nobody may order when there are none.
-        quorum: How many of them an order needs; a freeze needs one.
-        psi_min: Smallest Ψ, nano, at which a policy is adopted.
-        order_ttl_s: Longest life of an order, seconds.
-
-    Raises:
-        ConfigError: two operators have one name or one key, or there are fewer than the quorum.
-    """
-
-    operators: tuple[Operator, ...] = ()
-    quorum: int = 1
-    psi_min: Nano = _HALF
-    order_ttl_s: float = 3600.0
-
-    def __attrs_post_init__(self) -> None:
-        for what, values in (
-            ("name", [one.name for one in self.operators]),
-            ("key", [one.key.key_id for one in self.operators]),
-        ):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ConfigError(f"{ROOT}.governance.operators has the {what} {twice[0]} twice")
-        if self.operators and not 1 <= self.quorum <= len(self.operators):
-            raise ConfigError(
-                f"{ROOT}.governance.quorum is {self.quorum}, must lie in [1, {len(self.operators)}] "
-                "(the number of operators)"
-            )
-
-    def operator(self, key_id: str) -> Operator | None:
-        """Return the operator with this key, None if there is none."""
-        return next((one for one in self.operators if one.key.key_id == key_id), None)
-
-    def needed(self, action: Action) -> int:
-        """Return how many operators must be for an order."""
-        return 1 if action is Action.FREEZE else self.quorum
-
-
-NOBODY: Final = Charter()
-"""Nobody may order."""
-
-
-def load_charter(config: Config) -> Charter:
-    """Return the charter that a configuration describes.
-
-    Raises:
-        KeyFileError: an operator's public key cannot be used.
-        ConfigError: see `Charter`.
-    """
-    governance = config.governance
-    return Charter(
-        tuple(Operator(one.name, load_public(Path(one.key_path))) for one in governance.operators),
-        governance.quorum,
-        round_nearest("psi_min", governance.psi_min),
-        governance.order_ttl,
-    )
-
-
-def objections(
-    charter: Charter, book: OrderBook, signed: SignedOrder, now: str, psi: Nano | None
-) -> tuple[str, ...]:
-    """Return every reason why an order does not count now, none if it does.
-
-    Args:
-        charter: Who governs.
-        book: What the ledger says so far.
-        signed: The order.
-        now: UTC time in the ledger's form.
-        psi: Ψ of the newest cycle, nano; None when unknown.
-    """
-    terms = signed.terms
-    votes = book.votes(terms.order_id) if terms.action is Action.POLICY else signed.votes
-    return (
-        *standing_objections(charter, book, terms, now),
-        *(objection for vote in signed.votes for objection in vote_objections(charter, terms, vote)),
-        *_quorum_objections(charter, terms.action, votes),
-        *_subject_objections(charter, book, terms, psi),
-    )
-
-
-def standing_objections(charter: Charter, book: OrderBook, terms: OrderTerms, now: str) -> Iterator[str]:
-    """Yield why terms do not answer to the ledger as it stands, whoever signed them."""
-    yield from _lapsed(book, terms, now)
-    if not terms.expires <= _later(now, charter.order_ttl_s):
-        yield f"expires at {terms.expires}, must be within {charter.order_ttl_s:g} s of {now}"
-    if book.is_used(terms.nonce):
-        yield f"nonce {terms.nonce} was used"
-    head = terms.head
-    if not book.was_head(head, now):
-        yield (
-            f"head {head.sequence}:{head.hash_hex[:16]} was no head of this ledger in the last "
-            f"{charter.order_ttl_s:g} s"
-        )
-    if not head.sequence >= book.era:
-        yield f"head {head.sequence} is older than record {book.era}, which changed the latch or the policy"
-
-
-def vote_objections(charter: Charter, terms: OrderTerms, vote: Vote) -> Iterator[str]:
-    """Yield why a vote is not an operator's."""
-    operator = charter.operator(vote.key_id)
-    if operator is None:
-        yield f"key {vote.key_id} is no operator's"
-    elif not vote.holds(operator.key, terms):
-        yield f"it is not a signature of this order by {printable(operator.name)}"
-
-
-def _lapsed(book: OrderBook, terms: OrderTerms, now: str) -> Iterator[str]:
-    if not now <= terms.expires:
-        yield f"expired at {terms.expires}, now it is {now}"
-    if terms.latch != book.latch:
-        yield f"latch is {_named(terms.latch)}, must be {_named(book.latch)}"
-
-
-def _quorum_objections(charter: Charter, action: Action, votes: tuple[Vote, ...]) -> Iterator[str]:
-    known = tuple(vote for vote in votes if charter.operator(vote.key_id) is not None)
-    count, needed, against = (
-        choices(known, Choice.FOR),
-        charter.needed(action),
-        choices(known, Choice.AGAINST),
-    )
-    if not (charter.operators and count >= needed):
-        yield f"{count} of {len(charter.operators)} operators are for it, must be {needed}"
-    if action is Action.POLICY and not against <= len(charter.operators) - needed:
-        yield f"{against} of {len(charter.operators)} operators are against it: it is rejected"
-
-
-def _subject_objections(
-    charter: Charter, book: OrderBook, terms: OrderTerms, psi: Nano | None
-) -> Iterator[str]:
-    action = terms.action
-    if action in _LEAVES and book.mode is not _LEAVES[action]:
-        mode = "unknown" if book.mode is None else book.mode.name
-        yield f"mode is {mode}, must be {_LEAVES[action].name} for {action.value}"
-    if action in (Action.ROLLBACK, Action.PERSIST) and not book.has_commit(*terms.subject):
-        sequence, alpha = terms.subject
-        yield f"record {sequence} is none of the newest commits of α = {to_float(alpha):.9f}"
-    if action is Action.PERSIST and not _admits(book, terms.subject[1]):
-        yield f"α = {to_float(terms.subject[1]):.9f} lies outside the policy in force"
-    if action is Action.POLICY and not (psi is not None and psi >= charter.psi_min):
-        figure = "unknown" if psi is None else f"{to_float(psi):.9f}"
-        yield f"Ψ is {figure}, must be at least {to_float(charter.psi_min):.9f}"
-
-
-def _admits(book: OrderBook, alpha: int) -> bool:
-    return book.limits is not None and book.limits.alpha_min <= alpha <= book.limits.alpha_max
 
 
 class Governance:
@@ -271,6 +116,22 @@ class Governance:
             self.book.follow_entry(Head(receipt.sequence, receipt.hash_hex), receipt.timestamp, entry)
         return receipt
 
+    def adopt_charter(self, actor: str) -> Receipt | None:
+        """Record the charter, unless it is the one that the ledger names last, or nobody was ever named.
+
+        So whoever has the ledger knows by whose keys and which rules its orders were judged.
+
+        Raises:
+            LedgerError: it is not durable.
+        """
+        said, named = charter_body(self.charter), charter_body(self.book.charter or Charter())
+        # Without operators no order counts, whatever else is said.
+        if said == named or not (self.charter.operators or self.book.charter):
+            return None
+        reason = "charter of the configuration"
+        told: dict[str, JsonValue] = {"actor": actor, "event": CHARTER, "reason": reason}
+        return self.append({**said, **told, "schema": SCHEMA, "verdict": ADOPTED})
+
     def draft(self, action: Action, subject: tuple[int, ...], actor: str, reason: str) -> SignedOrder:
         """Return an unsigned order that answers to the ledger as it stands, with the longest life there is.
 
@@ -316,11 +177,11 @@ class Governance:
             return self._record(order, None, (printable(str(error)),), None, self._now())
         self.hear(signed)
         now, psi = self._now(), self._read_psi()
-        unfit = tuple(_unfit(order, signed, self.book.alpha))
+        unfit = tuple(misfits(order, signed, self.book.alpha))
         underway = self.book.underway
         if underway is not None and underway.order_id == signed.terms.order_id:
             # It was authorised, and its nonce used, by its first step.
-            found = (*unfit, *_lapsed(self.book, signed.terms, now))
+            found = (*unfit, *lapsed(self.book, signed.terms, now))
             return self._record(order, signed, found, psi, now) if found else True
         found = (*unfit, *objections(self.charter, self.book, signed, now, psi))
         return self._record(order, signed, found, psi, now)
@@ -424,7 +285,7 @@ def draft(
     """
     if book.head is None:
         raise OrderError("the ledger has no record that an order could answer to")
-    expires = _later(now, ttl_s)
+    expires = later(now, ttl_s)
     return SignedOrder(
         OrderTerms(action, subject, actor, reason, book.head, book.latch, new_nonce(), expires)
     )
@@ -447,26 +308,3 @@ def follow(book: OrderBook, record: Record) -> None:
         book.follow(head, record.timestamp, body if record.kind is RecordKind.ENTRY else None)
     except OrderError as error:
         raise JournalError(f"record {record.sequence} holds no {body['event']}: {error}") from error
-
-
-def _unfit(order: Order, signed: SignedOrder, alpha: int | None) -> Iterator[str]:
-    terms = signed.terms
-    if order.action != ASKED_OF_KERNEL[terms.action]:
-        yield f"{terms.action.value} does not authorise {printable(order.action)}"
-    elif order.action == "override":
-        target = terms.subject[-1]
-        reached = order.subject[0] if len(order.subject) == 1 else None
-        if alpha is None or reached is None or not min(alpha, target) <= reached <= max(alpha, target):
-            yield f"α asked for does not lie on the way from the one in force to {to_float(target):.9f}"
-    elif order.subject != terms.subject:
-        yield "the subject is not the one that was signed"
-    if (order.actor, order.reason) != (terms.actor, terms.reason):
-        yield "actor and reason are not those that were signed"
-
-
-def _named(latch: int | None) -> str:
-    return "none" if latch is None else f"record {latch}"
-
-
-def _later(now: str, seconds: float) -> str:
-    return format_utc(datetime.fromisoformat(now) + timedelta(seconds=seconds))

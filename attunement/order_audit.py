@@ -6,9 +6,11 @@ What the authority answered is derived again from what it recorded: the order, i
 from collections.abc import Iterator
 from typing import Any
 
+from attunement.charter import Charter, charter_body
 from attunement.foreign import printable
-from attunement.governance import ASKED_OF_KERNEL, Charter, follow, objections, vote_objections
+from attunement.governance import follow
 from attunement.journal import JournalError
+from attunement.objections import ASKED_OF_KERNEL, objections, vote_objections
 from attunement.order import OrderError, OrderTerms, SignedOrder, terms_of, vote_of
 from attunement.order_book import AUTHORISED, COUNTED, ORDER, VOTE, OrderBook
 from attunement.replay import Mismatch, was_authorised
@@ -22,12 +24,15 @@ class OrderAuditor:
     """Follows a ledger's records beside a replay.
 
     Args:
-        charter: Who may order, as it was while the ledger was written; None when that is not known: then
-            decisions are held against orders, and no signature is verified.
+        charter: Who may order now, as it is known outside of the ledger; it holds until the ledger names a
+            charter, and must be the one that the ledger names last. None when it is not known: until the
+            ledger names one, decisions are held against orders and no signature is verified.
     """
 
     def __init__(self, charter: Charter | None) -> None:
+        self._known = charter
         self._charter = charter
+        self._named_at: int | None = None
         self._book = OrderBook((charter or Charter()).order_ttl_s)
         # Authorised by the newest records, and not acted on yet.
         self._granted: OrderTerms | None = None
@@ -45,6 +50,16 @@ class OrderAuditor:
             follow(self._book, record)
         except (JournalError, KeyError, TypeError, ValueError) as error:
             yield Mismatch(record.sequence, "body", f"unreadable ({error})", "a decision, an order or a vote")
+        if self._book.charter is not None and self._book.charter is not self._charter:
+            self._charter, self._named_at = self._book.charter, record.sequence
+
+    def finish(self) -> Iterator[Mismatch]:
+        """Yield what is wrong with the charter that the ledger names last."""
+        known, named = self._known, self._book.charter
+        if known is not None and named is not None and charter_body(known) != charter_body(named):
+            yield Mismatch(
+                self._named_at or 0, "charter", _operators(named), f"{_operators(known)}, as configured"
+            )
 
     def _judge_decision(self, record: Record, entry: Entry) -> Iterator[Mismatch]:
         if entry.event not in _ORDERED or not was_authorised(entry):
@@ -106,6 +121,11 @@ def _signed(body: dict[str, JsonValue]) -> SignedOrder:
     if not isinstance(votes, list):
         raise OrderError("signatures must be a list")
     return SignedOrder(terms_of(body.get("order")), tuple(map(vote_of, votes)))
+
+
+def _operators(charter: Charter) -> str:
+    keys = ", ".join(f"{printable(one.name)} {one.key.key_id}" for one in charter.operators)
+    return f"{charter.quorum} of ({keys}), psi_min {charter.psi_min}, order_ttl {charter.order_ttl_s:g} s"
 
 
 def _unlike(sequence: int, field: str, recorded: str, ordered: str) -> Iterator[Mismatch]:

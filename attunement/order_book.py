@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import attrs
 
+from attunement.charter import Charter, charter_of
 from attunement.order import Action, Choice, OrderTerms, Vote, terms_of, vote_of
 from kernel import Entry, Limits, Mode
 from ledger import Head, JsonValue
 from ledger.record import format_utc
 
-ORDER, VOTE, ALERT = "order", "vote", "alert"
-GOVERNANCE_EVENTS: Final = frozenset({ORDER, VOTE, ALERT})
+ORDER, VOTE, ALERT, CHARTER = "order", "vote", "alert", "charter"
+GOVERNANCE_EVENTS: Final = frozenset({ORDER, VOTE, ALERT, CHARTER})
+ADOPTED: Final = "adopted"
 AUTHORISED, REFUSED, COUNTED, RAISED, FAILED = "authorised", "refused", "counted", "raised", "failed"
 
 COMMITS_KEPT: Final = 4096
@@ -61,7 +63,8 @@ class OrderBook:
         mode: What the kernel is in, a trial aside; None before the first decision.
         limits: The policy in force; None before the first decision.
         latch: Sequence of the record that latched FROZEN or EMERGENCY; None outside of them.
-        era: Sequence of the last record that changed the latch or the policy.
+        era: Sequence of the last record that changed the latch, the policy or the charter.
+        charter: Who governs, as the ledger named it last; None if it never did.
         initial: The commit that was last made the α to begin with, None if none was.
         underway: The order that is moving α, None if none is.
     """
@@ -74,6 +77,7 @@ class OrderBook:
         self.limits: Limits | None = None
         self.latch: int | None = None
         self.era = 0
+        self.charter: Charter | None = None
         self.initial: Commit | None = None
         self.underway: Underway | None = None
         self._ttl = timedelta(seconds=order_ttl_s)
@@ -97,6 +101,10 @@ class OrderBook:
             self._follow_decision(head.sequence, body)
         elif (body.get("event"), body.get("verdict")) == (ORDER, AUTHORISED):
             self._follow_order(terms_of(body.get("order")))
+        elif body.get("event") == CHARTER:
+            # No order of before answers to it, so that heads of another time limit are not asked for.
+            self.charter, self.era = charter_of(body), head.sequence
+            self._ttl = timedelta(seconds=self.charter.order_ttl_s)
         elif (body.get("event"), body.get("verdict")) == (VOTE, COUNTED):
             self.count(terms_of(body.get("order")), vote_of(body.get("vote")))
 

@@ -75,6 +75,9 @@ class OrderAudit(Protocol):
             entry: The decision in it; None if it is none, or cannot be read.
         """
 
+    def finish(self) -> Iterable[Mismatch]:
+        """Say what is wrong with the records as a whole, once all were taken in."""
+
 
 class Replay:
     """Follows the records of one ledger in order.
@@ -109,6 +112,9 @@ class Replay:
         """Follow records, and yield each mismatch as it is found."""
         for record in records:
             yield from self.follow(record)
+        found = [] if self._orders is None else list(self._orders.finish())
+        self.mismatches += len(found)
+        yield from found
 
     def follow(self, record: Record) -> tuple[Mismatch, ...]:
         """Derive one record again, and return what differs.

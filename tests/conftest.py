@@ -14,10 +14,11 @@ from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
+from attunement.charter import Charter, Operator
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.engine_protocol import SCALES, ScaleGain
-from attunement.governance import Charter, Governance, GovernedJournal, Operator, kernel_order
+from attunement.governance import Governance, GovernedJournal, kernel_order
 from attunement.measurement import Sensors, newest_psi
 from attunement.order import Action, sign_order
 from attunement.order_desk import LEAVE, OrderDesk

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attunement.charter import Charter, Operator, load_charter
 from attunement.config_schema import ConfigError
-from attunement.governance import Charter, Governance, Operator, follow, kernel_order, load_charter
+from attunement.governance import Governance, follow, kernel_order
 from attunement.journal import JournalError
 from attunement.order import Action, Choice, SignedOrder, sign_order
 from attunement.order_book import OrderBook
@@ -139,7 +140,7 @@ def test_an_order_given_before_a_latch_is_refused_after_it(attune, scripted_engi
     assert asked(loop, signed) is Outcome.REFUSED
     assert objections(loop) == [
         "latch is none, must be record 2",
-        "head 1 is older than record 2, which changed the latch or the policy",
+        "head 1 is older than record 2, which changed the latch, the policy or the charter",
     ]
 
 
@@ -347,7 +348,7 @@ def test_an_order_given_before_a_change_of_policy_is_refused_after_it(attune, sc
     limits = loop.kernel.limits._replace(reverts_max=4)
     assert asked(loop, drafted(loop, Action.POLICY, tuple(limits), INES, OMAR)) is Outcome.ADOPTED
     assert asked(loop, before) is Outcome.REFUSED
-    assert "which changed the latch or the policy" in objections(loop)[0]
+    assert "which changed the latch, the policy or the charter" in objections(loop)[0]
 
 
 def test_no_order_counts_that_cannot_be_recorded(attune, scripted_engine, wishes, monkeypatch):

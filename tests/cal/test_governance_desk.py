@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from attunement.governance import Charter, Operator
+from attunement.charter import Charter, Operator
 from attunement.order import Action, OrderError, SignedOrder, sign_order
 from attunement.order_desk import OrderDesk, PolicyMismatchError, Signatory
 from kernel import LedgerUnavailableError, Mode

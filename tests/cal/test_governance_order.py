@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attunement.governance import Charter, Operator, objections
+from attunement.charter import Charter, Operator
+from attunement.objections import objections
 from attunement.order import (
     SIGNATURES_MAX,
     SUBJECT_FIGURES,

@@ -5,9 +5,9 @@ import json
 import attrs
 import pytest
 
+from attunement.charter import Charter, Operator
 from attunement.cli import _exit_code
 from attunement.explain import Explainer
-from attunement.governance import Charter, Operator
 from attunement.order import Action, sign_order
 from attunement.order_audit import OrderAuditor
 from attunement.replay import Replay

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine, build_source
+from attunement.charter import NOBODY
 from attunement.config_schema import (
     Config,
     ConfigError,
@@ -24,7 +25,6 @@ from attunement.config_schema import (
     SourceConfig,
 )
 from attunement.engine import CalEngine
-from attunement.governance import NOBODY
 from attunement.journal import comparison_of, reading_of
 from attunement.measurement import EngineCapabilityError
 from attunement.metrics import Metrics

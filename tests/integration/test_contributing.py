@@ -9,9 +9,10 @@ import attrs
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
 from attunement.build import build_engine
+from attunement.charter import NOBODY
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
-from attunement.governance import NOBODY, Governance, GovernedJournal
+from attunement.governance import Governance, GovernedJournal
 from attunement.measurement import Sensors
 from attunement.policy import kernel_limits
 from attunement.running import run_cycles

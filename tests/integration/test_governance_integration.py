@@ -11,6 +11,7 @@ import pytest
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
+from attunement.charter import Charter, Operator
 from attunement.cli import _exit_code
 from attunement.config_schema import (
     Config,
@@ -22,7 +23,6 @@ from attunement.config_schema import (
     Shock,
     SourceConfig,
 )
-from attunement.governance import Charter, Operator
 from attunement.order import Action, SignedOrder, sign_order
 from attunement.order_audit import OrderAuditor
 from attunement.order_desk import PolicyMismatchError
@@ -94,7 +94,9 @@ def test_a_life_under_orders_is_derived_again_from_the_ledger_alone(run, tmp_pat
     assert [answer.is_refused for answer in last.desk.answers] == [False, True]
     assert mismatches(tmp_path / "ledger") == []
     alone = Charter(CHARTER.operators[:1])
-    assert any("is no operator's" in line for line in mismatches(tmp_path / "ledger", alone))
+    (found,) = mismatches(tmp_path / "ledger", alone)
+    assert ": charter is 2 of (ines " in found
+    assert f"must be 1 of (ines {INES.verify_key.key_id}), psi_min" in found
 
 
 def test_an_approval_that_no_order_authorises_is_found_though_it_is_signed(run, tmp_path, signers):
@@ -164,4 +166,4 @@ def test_an_order_that_was_used_when_the_run_was_killed_stays_used(site, capsys,
     nonce = SignedOrder.parse(file.read_text().rstrip("\n")).terms.nonce
     assert f"nonce {nonce} was used" in capsys.readouterr().err
     charter = Charter((Operator("ines", SigningKey(bytes(32)).verify_key),))
-    assert mismatches(site.ledger, charter)
+    assert any(": charter is 1 of (ines " in line for line in mismatches(site.ledger, charter))
