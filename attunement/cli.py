@@ -38,6 +38,7 @@ from attunement.cli_common import (
     with_pub,
 )
 from attunement.cli_ledger import ledger_group
+from attunement.cli_optimizers import optimizers_group
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
@@ -253,6 +254,7 @@ cli.add_command(ledger_group)
 cli.add_command(save_command)
 cli.add_command(load_command)
 cli.add_command(order_group)
+cli.add_command(optimizers_group)
 
 
 @cli.command()
