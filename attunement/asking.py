@@ -8,6 +8,7 @@ from typing import Any, get_args
 import attrs
 
 from attunement.foreign import described
+from optimizers.isolated import IsolatedOptimizer
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
 
@@ -86,6 +87,13 @@ class BoundedOptimizer:
         while (request := self._requests.get()) is not None:
             self._answers.put(_consult(self._optimizer, *request))
         self._memories.put(_remembered(self._optimizer))
+        release(self._optimizer)
+
+
+def release(optimizer: Optimizer) -> None:
+    """End the process of an optimizer that has one of its own."""
+    if isinstance(optimizer, IsolatedOptimizer):
+        optimizer.close()
 
 
 def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from attunement.acceptance import AcceptanceTest
-from attunement.asking import BoundedOptimizer
+from attunement.asking import BoundedOptimizer, release
 from attunement.certified import UnverifiedKernelError, doubts
 from attunement.charter import NOBODY, Charter
 from attunement.config_schema import ROOT, Config, ConfigError
@@ -27,6 +27,7 @@ from kernel import Limits, SafetyKernel
 from kernel.quantity import to_float
 from ledger import Ledger, Signers, Verdict, read_records, verify
 from optimizers import registry
+from optimizers.isolated import Confinement, IsolatedOptimizer
 from optimizers.protocol import Optimizer, Space
 
 
@@ -82,15 +83,20 @@ class Attunement:
             )
         # All that can be found wrong without it comes before the ledger is made and α is applied.
         limits, optimizer = kernel_limits(config), build_optimizer(config)
-        is_sound, self.recalled = recall(config.optimizer.memory_path, config, optimizer)
-        if not is_sound:
-            # Memory that was refused may have left its traces.
-            optimizer = build_optimizer(config)
-        require_capabilities(engine)
-        _require_keys_apart(charter, signers)
+        try:
+            is_sound, self.recalled = recall(config.optimizer.memory_path, config, optimizer)
+            if not is_sound:
+                # Memory that was refused may have left its traces.
+                release(optimizer)
+                optimizer = build_optimizer(config)
+            require_capabilities(engine)
+            _require_keys_apart(charter, signers)
+            self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
+        except BaseException:
+            release(optimizer)
+            raise
         objective, tolerance = config.objective, config.safety.tolerance
         is_adopted_here = signatory is not None or any(_adopts(order, limits) for order in orders)
-        self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         try:
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
             self.kernel = self._kernel(config, limits, engine, is_adopted_here)
@@ -110,6 +116,7 @@ class Attunement:
                 self.desk,
             )
         except BaseException:
+            release(optimizer)
             self.ledger.close()
             raise
 
@@ -185,7 +192,14 @@ def build_optimizer(config: Config) -> Optimizer:
         "seed": config.optimizer.seed,
         **config.optimizer.settings,
     }
-    return registry.create(config.optimizer.name if config.enabled else "hold", space, settings)
+    if not config.enabled:
+        return registry.create("hold", space, settings)
+    chosen = config.optimizer
+    if not chosen.isolate:
+        return registry.create(chosen.name, space, settings)
+    # A cycle tells and asks: both answers have to come before the controller gives the optimizer up.
+    confinement = Confinement(chosen.memory_max << 20, chosen.cpu_max, 0.45 * chosen.ask_timeout)
+    return IsolatedOptimizer(chosen.name, space, settings, confinement)
 
 
 def persisted_alpha(folder: Path) -> Commit | None:

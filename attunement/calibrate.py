@@ -1,6 +1,7 @@
 """Proposes safety limits from what an engine shows when nobody tunes it."""
 
 from time import sleep
+from typing import Protocol
 
 import attrs
 import numpy as np
@@ -8,7 +9,7 @@ from numpy import float64
 from numpy.typing import NDArray
 
 from attunement.coherence import mean_square
-from attunement.engine import CalEngine
+from attunement.engine_protocol import AttunableEngine
 
 _SETTLING_CYCLES = 32
 _STEP_CYCLES = 16
@@ -26,6 +27,33 @@ _SEVERE_H_FACTOR = 2.0
 
 class CalibrationError(RuntimeError):
     """No limits can be proposed."""
+
+
+class CalibratedEngine(AttunableEngine, Protocol):
+    """An engine that runs a cycle when told to; one that offers ``in_runaway`` is asked that as well."""
+
+    @property
+    def cycle(self) -> int:
+        """Number of the newest cycle; it stands still when no new sample came in."""
+
+    @property
+    def cycle_alpha(self) -> float:
+        """The α that the newest cycle ran with."""
+
+    def run_cycle(self) -> None:
+        """Advance by one cycle."""
+
+    def normalize_C(self, c: float) -> float:
+        """Map a mean square of Ω onto [0, 1], monotonically."""
+
+    def get_alpha_multiplier(self) -> float:
+        """Return the α applied now."""
+
+    def get_entropy_rate(self) -> float:
+        """Return the smoothed rise of entropy [1/cycle]."""
+
+    def get_h_internal(self) -> float:
+        """Return the internal coherence in [0, 1]."""
 
 
 @attrs.frozen
@@ -78,7 +106,9 @@ class Baseline:
         )
 
 
-def calibrate(engine: CalEngine, cycles: int = 1000, quantile: float = 0.99, step: float = 0.02) -> Baseline:
+def calibrate(
+    engine: CalibratedEngine, cycles: int = 1000, quantile: float = 0.99, step: float = 0.02
+) -> Baseline:
     """Run the engine at α = 1, then through small steps below it, and propose limits that it keeps.
 
     32 cycles settle the history, ``cycles`` are measured at α = 1, and 128 more while α goes four times down
@@ -112,23 +142,24 @@ def calibrate(engine: CalEngine, cycles: int = 1000, quantile: float = 0.99, ste
     return _baseline(held, float(np.concatenate(stepped)[:, 0].max()), quantile)
 
 
-def _hold(engine: CalEngine, alpha: float, cycles: int) -> NDArray[float64]:
+def _hold(engine: CalibratedEngine, alpha: float, cycles: int) -> NDArray[float64]:
     """Return entropy rate, H_internal and Ĉ of every cycle at ``alpha``, [cycles, 3]."""
     engine.set_alpha_multiplier(alpha)
     return np.array([_measure(engine, alpha) for _ in range(cycles)])
 
 
-def _measure(engine: CalEngine, alpha: float) -> tuple[float, float, float]:
+def _measure(engine: CalibratedEngine, alpha: float) -> tuple[float, float, float]:
     _run_fresh_cycle(engine)
     if engine.cycle_alpha != alpha:
         raise CalibrationError(f"alpha is {engine.cycle_alpha:g} in cycle {engine.cycle}, must be {alpha:g}")
-    if engine.in_runaway():
+    in_runaway = getattr(engine, "in_runaway", None)
+    if in_runaway is not None and in_runaway():
         raise CalibrationError(f"the engine is in runaway at alpha = {alpha:g} in cycle {engine.cycle}")
     coherence = engine.normalize_C(mean_square(engine.sample_omega_snapshot()))
     return engine.get_entropy_rate(), engine.get_h_internal(), coherence
 
 
-def _run_fresh_cycle(engine: CalEngine) -> None:
+def _run_fresh_cycle(engine: CalibratedEngine) -> None:
     before = engine.cycle
     for _ in range(_STALE_MAX):
         engine.run_cycle()

@@ -41,6 +41,7 @@ from attunement.cli_common import (
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_live import live_rows, live_status, watch
+from attunement.cli_optimizers import optimizers_group
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_serve import serve_command
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
@@ -273,6 +274,7 @@ cli.add_command(save_command)
 cli.add_command(load_command)
 cli.add_command(order_group)
 cli.add_command(serve_command)
+cli.add_command(optimizers_group)
 
 
 @cli.command()

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 import ledger
+from attunement.asking import release
 from attunement.assembly import build_optimizer
 from attunement.cli_common import (
     config_option,
@@ -128,10 +129,13 @@ def _load_memory(config: Config, file: Path) -> None:
     data = None if kept is None else read_memory(saved)
     if kept is None or data is None:
         return
+    optimizer = build_optimizer(config)
     try:
-        restore_memory(data, config, build_optimizer(config))
+        restore_memory(data, config, optimizer)
     except OptimizerMemoryError as error:
         raise OptimizerMemoryError(f"{saved} was left aside, {kept} is as it was: {error}") from error
+    finally:
+        release(optimizer)
     put(Path(kept), data)
     click.echo(f"optimizer memory of {saved} put back to {kept}", err=True)
 

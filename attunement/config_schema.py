@@ -97,6 +97,18 @@ class OptimizerConfig:
         0.5, "Time an optimizer may take to answer before it is passed over.", unit="s", within=_SECONDS
     )
     settings: Mapping[str, Any] = option(attrs.Factory(dict), "Settings of the optimizer, by its own names.")
+    isolate: bool = option(
+        False, "Run the optimizer in a process of its own, with limits on its time and memory."
+    )
+    memory_max: int = option(
+        1024, "Address space of that process.", unit="MiB", within=Interval(64, 1_048_576)
+    )
+    cpu_max: int = option(
+        3600,
+        "CPU time of that process from its start to its end; then it is started anew.",
+        unit="s",
+        within=Interval(1, 10**9),
+    )
     memory_path: str | None = option(
         None, "File in which the optimizer's memory lives on between runs; null forgets it."
     )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from optimizers import plugins
 from optimizers.adversary import STRATEGIES, Adversary
 from optimizers.errors import OptimizerSettingError, UnknownOptimizerError
 from optimizers.figures import measured
@@ -95,17 +96,21 @@ def create(name: str, space: Space, settings: Mapping[str, object]) -> Optimizer
     """Return a new optimizer.
 
     Args:
-        name: one of NAMES.
+        name: one of NAMES, or one that another package offers (`optimizers.plugins`).
         space: limits of α.
         settings: any of SETTINGS. One that belongs to another optimizer is checked and left aside, so that
-            one configuration serves all.
+            one configuration serves all. An optimizer of another package gets all of them, unchecked.
 
     Raises:
         UnknownOptimizerError: no optimizer has that name.
         OptimizerSettingError: a setting is unknown, of the wrong type or out of its range.
     """
     if name not in _FACTORIES:
-        raise UnknownOptimizerError(f"optimizer is {name!r}, must be one of {_listed(str(name), NAMES)}")
+        offered = plugins.names()
+        if name in offered:
+            return plugins.load(name, space, _integer("seed", settings.get("seed", 0)), settings)
+        known = _listed(str(name), (*NAMES, *offered))
+        raise UnknownOptimizerError(f"optimizer is {name!r}, must be one of {known}")
     arguments: dict[str, dict[str, Any]] = {setting.owner: {} for setting in _SETTINGS.values()}
     for key, value in settings.items():
         setting = _SETTINGS.get(key)
