@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold lock clean
+.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -16,11 +16,37 @@ test: .venv/dev.stamp
 test-unit: .venv/dev.stamp
 	$(BIN)/python -m pytest -n 2 tests/kernel tests/cal tests/optimizers tests/ledger
 
-lint: .venv/dev.stamp
+test-integration: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/integration
+
+stress: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/cal/test_attunement_stress.py tests/kernel/test_kernel_state_machine.py
+
+# Rules by promtool, then names and labels on a loop that is scraped, and the alert that its storm raises.
+monitoring: .venv/dev.stamp
+	cd docs/monitoring && promtool check config prometheus.yml && promtool test rules alerts_test.yml
+	cd docs/monitoring && promtool check rules --lint=all --lint-fatal recording.yml alerts.yml
+	cd docs/monitoring && amtool check-config alertmanager.yml
+	$(BIN)/python -m pytest tests/cal/test_metrics.py tests/integration/test_monitoring.py
+
+dashboard: .venv/dev.stamp
+	$(BIN)/python docs/monitoring/make_dashboard.py
+
+dashboard-check: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/integration/test_monitoring.py -k "dashboard or panel"
+
+dashboard-pictures: .venv/dev.stamp
+	$(BIN)/python docs/monitoring/draw_panels.py
+
+lint: .venv/dev.stamp workflow-check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8 $(PACKAGES) tests benchmarks
+	$(BIN)/flake8 $(PACKAGES) tests benchmarks docs
 	$(BIN)/mypy
+
+workflow-check: .venv/dev.stamp
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --no-progress .github/workflows
 
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
