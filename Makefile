@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold lock clean
+.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-page screenshots lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -76,9 +76,16 @@ crosshair-nightly: .venv/nightly.stamp
 figures: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_companion.py
 
+# Needs Debian's chromium.
+screenshots: .venv/dev.stamp
+	$(BIN)/python docs/figures/make_screenshots.py
+
 bench: .venv/run.stamp
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/ledger_throughput.py
+
+bench-page: .venv/dev.stamp
+	$(BIN)/python benchmarks/dashboard.py
 
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20

@@ -27,7 +27,7 @@ def serve_command(config_path: Path | None, host: str | None, port: int | None) 
     # Imported here: the server's libraries take longer to load than most commands run.
     from attunement.dashboard.guard import Door, hosts_of, read_token
     from attunement.dashboard.journal_index import JournalIndex
-    from attunement.dashboard.serving import serve
+    from attunement.dashboard.serving import PageServer
 
     config = load(config_path, os.environ)
     address = config.serve.host if host is None else host
@@ -41,7 +41,7 @@ def serve_command(config_path: Path | None, host: str | None, port: int | None) 
     click.echo(f"http://{_shown(address)}:{listener.getsockname()[1]}/")
     shown = None if config_path is None else str(config_path)
     with listener:
-        serve(listener, socket_path(config), index, door, shown)
+        PageServer(socket_path(config), index, door, shown).run(sockets=[listener])
     index.close()
     return 0
 

@@ -31,8 +31,8 @@ def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
 
     Members: `time` UTC, `cycle`, `alpha` in force, `good` (rollback target), `lambda` by scale, `C_hat`,
     `objective`, `C_gradient`, `entropy_rate`, `h_internal`, `measured_alpha`, `drive` and `loop_gain` (the
-    largest of the scales, times the measured α), `mode`, `optimizer`, `reverts`, `missed`, `policy`,
-    `decisions`.
+    largest of the scales, times the measured α), `mode`, `resume` (to which a trial ends), `optimizer`,
+    `reverts`, `missed`, `policy`, `decisions`.
     """
     state, figures = report.state, report.measurement
     lambdas: dict[str, Any] = {**report.lambdas}
@@ -52,6 +52,7 @@ def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
         "drive": None if figures is None else figures.alpha * max(figures.drive),
         "loop_gain": None if figures is None else figures.alpha * max(figures.loop_gain),
         "mode": state.mode.name.lower(),
+        "resume": state.resume.name.lower(),
         "optimizer": report.optimizer_mode,
         "reverts": state.reverts,
         "missed": state.missed,

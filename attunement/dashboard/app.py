@@ -65,6 +65,14 @@ class Viewers:
         self._is_changed = False
         self._due: asyncio.TimerHandle | None = None
 
+        self.is_over = False
+
+    def end(self) -> None:
+        """Have every stream end, so that the server can; a signal's handler may call it."""
+        self.is_over = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake_all)
+
     def open(self) -> None:
         """Take events from now on, in the running event loop."""
         self._loop = asyncio.get_running_loop()
@@ -90,6 +98,11 @@ class Viewers:
         """How many watch."""
         return len(self._queues)
 
+    def _wake_all(self) -> None:
+        for queue in self._queues:
+            if not queue.full():
+                queue.put_nowait(_RESYNC)
+
     def _take(self, cycles: list[dict[str, Any]]) -> None:
         self._waiting += cycles
         self._is_changed |= not cycles
@@ -113,9 +126,8 @@ class Viewers:
                 queue.put_nowait(event)
 
 
-def make_app(site: Site) -> Starlette:
+def make_app(site: Site, viewers: Viewers) -> Starlette:
     """Return the application; its life is that of the feed that it starts and ends."""
-    viewers = Viewers()
     feed = Feed(site.socket, site.index, viewers.tell)
 
     @asynccontextmanager
@@ -179,14 +191,14 @@ class _Pages:
             }
         )
 
-    async def events(self, request: Request) -> Response:
+    async def events(self, _request: Request) -> Response:
         if not self._viewers.count < VIEWERS_MAX:
             return refused(503, "busy", f"{VIEWERS_MAX} pages are open")
 
         async def stream() -> AsyncIterator[bytes]:
             async with self._viewers.watching() as queue:
                 yield b"retry: 1000\n\n"
-                while not await request.is_disconnected():
+                while not self._viewers.is_over:
                     try:
                         yield await asyncio.wait_for(queue.get(), KEEPALIVE_S)
                     except TimeoutError:

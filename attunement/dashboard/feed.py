@@ -78,7 +78,7 @@ class Feed:
             "source": "loop" if status.get("answer") == "status" else "ledger",
             "status": status,
             "cycles": cycles,
-            "records": len(self._index),
+            "records": self._index.refresh(),
             "fault": fault,
         }
 
@@ -212,6 +212,7 @@ def _cycle(record: Record, entry: Entry) -> dict[str, Any]:
         "drive": None if reading is None else reading.alpha * max(reading.drive) / NANO_SQUARED,
         "loop_gain": None if reading is None else reading.alpha * max(reading.loop_gain) / NANO_SQUARED,
         "mode": state.mode.name.lower(),
+        "resume": state.resume.name.lower(),
         "optimizer": "idle",
         "reverts": state.reverts,
         "missed": state.missed,

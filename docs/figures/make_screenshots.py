@@ -55,7 +55,7 @@ SCENES = (
     Scene("calm", "", 260),
     Scene("shock", GUST, 230, scheme="dark"),
     Scene("emergency", STORM, 230),
-    Scene("approve", STORM, 230, is_approved=True),
+    Scene("approve", STORM, 230, height=2050, is_approved=True),
     Scene("phone", GUST, 230, width=390, height=1700),
 )
 
@@ -118,8 +118,9 @@ def draw(scene: Scene, folder: Path, page: Page) -> None:
             wait_for_cycle(folder, scene.cycles)
             if scene.is_approved:
                 approve(folder, page)
-                wait_for_cycle(folder, scene.cycles + 120)
-            page.wait_for_selector("#chart-refusals[data-cycle], #chart-modes .main-svg")
+                time.sleep(4)
+            page.evaluate("scrollTo(0, 0)")
+            page.wait_for_selector("#chart-alpha .main-svg")
             time.sleep(2)
             page.screenshot(path=HERE / f"dashboard-{scene.name}.png")
 

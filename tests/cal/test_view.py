@@ -211,6 +211,7 @@ def test_json_is_an_object_a_line(reports):
         "loop_gain": 0.2,
         "C_gradient": None,
         "mode": "trial",
+        "resume": "ready",
         "optimizer": "gradient",
         "reverts": 0,
         "missed": 0,

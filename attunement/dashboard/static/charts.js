@@ -126,20 +126,20 @@ function refusals() {
 
 function steepest(points) {
   const known = points.map((one) => one.C_gradient).filter((one) => one !== null);
-  return known.length ? `between ${figure(Math.min(...known), 3)} and ${figure(Math.max(...known), 3)}` : "";
+  return known.length ? `${figure(Math.min(...known), 3)} … ${figure(Math.max(...known), 3)}` : "";
 }
 
 const last = (key) => (points) => points.length ? figure(points.at(-1)[key]) : "";
 const CHARTS = [
-  ["alpha", "α(t)", "in force, with its bounds; dotted: where it goes back to", alpha, last("alpha"), ""],
+  ["alpha", "α(t)", "in force, between its bounds", alpha, last("alpha"), ""],
   ["coherence", "Ĉ(t)", "▲ α committed, ▼ taken back or retreated", coherence, (points) => figure(points.at(-1)?.C_hat ?? points.at(-1)?.objective), ""],
   ["lambda", "λ(t, L)", "by scale", lambda, () => "", "The ledger alone does not tell λ; a running loop does."],
   ["modes", "Mode", "of the kernel and of the optimizer", modes, (points) => points.at(-1)?.mode ?? "", ""],
   ["timeline", "Accepted and reverted", "what became of every proposal", timeline, () => "", ""],
-  ["gradient", "Gradient", "mean dJ/dα by cycle and α: blue says up, orange says down", gradient, (points) => steepest(points), "No estimate of the gradient yet."],
+  ["gradient", "Gradient", "mean dJ/dα; blue: up, orange: down", gradient, (points) => steepest(points), "No estimate of the gradient yet."],
   ["entropy", "Entropy rate", "per cycle", entropy, last("entropy_rate"), ""],
   ["agreement", "H_internal", "agreement of the nodes", agreement, last("h_internal"), ""],
-  ["refusals", "Limits that were broken", "decisions by limit, since the loop began", refusals, () => "", "No limit was broken."],
+  ["refusals", "Limits that were broken", "by limit", refusals, () => "", "No limit was broken."],
 ].map(([id, title, note, draw, told, empty]) => ({ id, title, note, draw, told, empty, isDirty: true, isSeen: false }));
 
 function build() {
@@ -148,7 +148,7 @@ function build() {
     wake();
   }, { rootMargin: "150px" });
   for (const chart of CHARTS) {
-    const frame = make("figure"), caption = make("figcaption", `${chart.title} `);
+    const frame = make("figure"), caption = make("figcaption", `${chart.title}`);
     caption.append(make("span", chart.note), make("output"));
     chart.box = make("div", undefined, `plot${chart.id === "modes" ? " low" : ""}`);
     chart.box.id = `chart-${chart.id}`;
@@ -199,6 +199,7 @@ async function drawOne() {
   if (made) {
     if (!next.isPlot) next.box.replaceChildren();
     next.isPlot = true;
+    if (next.id !== "refusals") made[1].xaxis.range = [points[0].cycle - 0.5, points.at(-1).cycle + 0.5];
     await plotly.react(next.box, made[0], made[1], { displayModeBar: false, responsive: false, doubleClick: "reset" });
   } else {
     if (next.isPlot) plotly.purge(next.box);

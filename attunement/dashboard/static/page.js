@@ -5,7 +5,7 @@ import { begin as beginLedger, told as ledgerGrew } from "./ledger.js";
 import { begin as beginActions, showSite, showState } from "./actions.js";
 
 const SILENT_S = 15;
-const WORDS = { ready: "READY", trial: "TRIAL", frozen: "FROZEN", emergency: "EMERGENCY" };
+const WORDS = { ready: "READY", frozen: "FROZEN", emergency: "EMERGENCY" };
 const MOVES_KEPT = 400;
 const moves = [];  // [cycle, α kept]: where the rollback target has moved
 const state = { status: null, latest: null, source: "", cycles: 0, last: null, since: null, heard: 0 };
@@ -89,7 +89,7 @@ function bar(id, at, limits) {
 }
 
 function showAlpha(latest, limits) {
-  fill("alpha", figure(latest.alpha));
+  fill("alpha", figure(latest.good));
   if (!limits) return;
   bar("bar-alpha", latest.alpha, limits);
   bar("bar-safe", limits.alpha_safe, limits);
@@ -154,8 +154,12 @@ function showNow() {
   const age = (Date.now() - state.heard) / 1000;
   const isSilent = state.source === "loop" && age > SILENT_S;
   const mode = element("mode");
-  const word = isSilent ? `SILENT for ${Math.round(age)} s` : WORDS[latest.mode] ?? latest.mode;
-  if (mode.textContent !== word) { mode.textContent = word; mode.className = `mode ${isSilent ? "silent" : latest.mode}`; document.title = `${word} α ${figure(latest.alpha, 4)}`; }
+  // A trial begins and ends every other cycle: what it ends to is what somebody has to know.
+  const isTrial = latest.mode === "trial", kept = isTrial ? latest.resume : latest.mode;
+  const word = isSilent ? "SILENT" : WORDS[kept] ?? kept;
+  if (mode.textContent !== word) { mode.textContent = word; mode.className = `mode ${isSilent ? "silent" : kept}`; }
+  fill("trial", isSilent ? `for ${Math.round(age)} s` : isTrial ? `trial at ${figure(latest.alpha)}` : "no trial open");
+  document.title = `${word} α ${figure(latest.good, 4)}`;
   showAlpha(latest, status?.limits);
   const cause = why(latest);
   fill("doing", doing(latest, status?.limits));

@@ -1,0 +1,351 @@
+"""The page's HTTP: what it tells, what it takes, and from whom."""
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import pytest
+
+from attunement.cli import _exit_code
+from attunement.config_schema import ConfigError
+from attunement.dashboard import app as dashboard
+from attunement.dashboard import journal_index
+from attunement.dashboard.guard import hosts_of, read_token
+from attunement.dashboard.journal_index import JournalIndex, Query
+from attunement.order import Action, sign_order
+from kernel import Mode
+from ledger import Ledger, LedgerReadError
+from ledger.chain import journal_path
+from optimizers.protocol import Suggestion
+
+PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__")]:
+        monkeypatch.delenv(name)
+
+
+def signed(loop, action, *subject):
+    return sign_order(loop.operator, loop.governance.draft(action, subject, "ines", "drill"))
+
+
+def live(served, until):
+    until(lambda: served.ask("/api/overview")[1]["source"] == "loop")
+    return served.ask("/api/overview")[1]
+
+
+def running(loop):
+    """Run the loop's engine in the background until the event that is returned is set."""
+    stop = threading.Event()
+
+    def run():
+        while not stop.is_set():
+            loop.engine.run(1)
+            stop.wait(0.01)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return lambda: (stop.set(), thread.join())
+
+
+def test_the_overview_beside_a_loop_is_the_loops_own(beside_loop, until):
+    served = beside_loop(Suggestion(1.01))
+    served.loop.engine.run(3)
+    told = live(served, until)
+    assert (told["status"]["latest"]["cycle"], told["status"]["latest"]["alpha"]) == (3, 1.01)
+    until(lambda: len(served.ask("/api/overview")[1]["cycles"]) == 3)
+    assert told["is_read_only"] is False
+    assert told["config"] == "site.yaml"
+    assert told["records"] == 4
+
+
+def test_the_overview_of_a_finished_ledger_is_its_decisions(attune, scripted_engine, wishes, serve_page):
+    loop = attune(scripted_engine(), wishes(Suggestion(1.01), Suggestion(1.5)))
+    loop.controller.start()
+    loop.engine.run(4)
+    served = serve_page(loop.path, loop.path.with_name("nobody.sock"), token=None)
+    told = served.ask("/api/overview")[1]
+    assert (told["source"], told["is_read_only"]) == ("ledger", True)
+    assert told["status"]["limits"]["alpha_max"] == 1.2
+    assert told["status"]["latest"]["alpha"] == 1.01
+    assert told["status"]["outcomes"] == {"started": 1, "accepted": 1, "committed": 1, "refused": 1}
+    assert told["status"]["last_decision"]["seq"] == 4
+    assert [one["cycle"] for one in told["cycles"]] == [0, 1, 2, 2]
+    judged = served.ask("/api/what_if?alpha=1.02")[1]
+    assert judged["is_accepted"]
+    assert served.ask("/api/what_if?alpha=1e400")[0] == 409
+    assert served.ask("/api/what_if?alpha=1&by=anybody")[0] == 409
+    status, said, _ = served.ask("/api/order", {"order": "x"}, {"Origin": served.url})
+    assert (status, said["code"]) == (403, "read_only")
+
+
+def test_a_ledger_without_a_reading_has_nothing_to_judge_on(attune, scripted_engine, wishes, serve_page):
+    loop = attune(scripted_engine(), wishes())
+    served = serve_page(loop.path, loop.path.with_name("nobody.sock"))
+    status, said, _ = served.ask("/api/what_if?alpha=1")
+    assert (status, "no reading to judge on" in said["error"]) == (409, True)
+    status, said, _ = served.ask("/api/what_if?alpha=much")
+    assert (status, said["error"]) == (400, "alpha is no number")
+    status, said = served.hand_in(signed(loop, Action.FREEZE))
+    assert (status, said["code"]) == (503, "no_loop")
+    assert "`run --order`" in said["error"]
+
+
+def test_the_page_turns_to_the_ledger_when_the_loop_ends_and_back(beside_loop, until, tmp_path):
+    served = beside_loop(Suggestion(1.01))
+    served.loop.engine.run(2)
+    live(served, until)
+    with urllib.request.urlopen(f"{served.url}/api/events", timeout=20) as events:
+        assert events.readline() == b"retry: 1000\n"
+        served.loop.engine.run(1)
+        seen = b""
+        while b"data: [" not in seen:
+            seen = events.readline()
+        assert json.loads(seen.removeprefix(b"data: "))[0]["cycle"] == 3
+    status, told, _ = served.ask("/api/what_if?alpha=1.02&by=operator")
+    assert (status, told["is_accepted"]) == (200, True)
+
+
+def test_the_ledger_is_paged_searched_and_explained(beside_loop):
+    served = beside_loop(Suggestion(1.01), Suggestion(1.5), Suggestion(1.02, probe=True))
+    served.loop.engine.run(8)
+    served.loop.controller.freeze("Ærøskøbing", 'a "quoted" reason, with a comma')
+    first = served.ask("/api/ledger?count=3")[1]
+    assert [int(row[0]) for row in first["rows"]] == [7, 6, 5]
+    second = served.ask(f"/api/ledger?count=3&before={first['before']}")[1]
+    assert [int(row[0]) for row in second["rows"]] == [4, 3, 2]
+    rest = served.ask(f"/api/ledger?before={second['before']}&count=x")[1]
+    assert ([int(row[0]) for row in rest["rows"]], rest["before"]) == ([1, 0], None)
+    for wanted, found in (
+        ("verdict=refused", [4]),
+        ("event=freeze", [7]),
+        ("event=propose&verdict=accepted", [5, 2]),
+        ("actor=%C3%86r%C3%B8sk%C3%B8bing", [7]),
+        ("text=%C3%A6R%C3%98", [7]),
+        ("text=%22QUOTED%22", [7]),
+        ("text=reason,%20with", [7]),
+        ("text=ALPHA_DELTA", [4]),
+        ("text=1.02000", [6, 5]),
+        ("text=nothing+like+it", []),
+    ):
+        assert [int(row[0]) for row in served.ask(f"/api/ledger?{wanted}")[1]["rows"]] == found, wanted
+    told = served.ask("/api/ledger/4")[1]
+    assert told["mismatches"] == []
+    assert any("alpha_delta" in line for line in told["lines"])
+    broken = [check for check in told["checks"] if not check["holds"]]
+    assert {check["name"] for check in broken} == {"alpha", "alpha_delta"}
+    assert told["record"]["body"]["verdict"] == "refused"
+    assert served.ask("/api/ledger/0")[1]["checks"] == []
+    assert served.ask("/api/ledger/99")[0] == 404
+    assert served.ask("/api/ledger/x")[0] == 404
+
+
+def test_an_order_is_handed_in_and_its_signatures_decide(beside_loop, until):
+    served = beside_loop()
+    loop = served.loop
+    loop.engine.run(1)
+    live(served, until)
+    end = running(loop)
+    try:
+        nobody = loop.governance.draft(Action.FREEZE, (), "mallory", "because")
+        status, told = served.hand_in(nobody)
+        assert (status, told["state"]) == (200, "refused")
+        status, told = served.hand_in(signed(loop, Action.FREEZE))
+        assert (status, told["state"], told["said"]) == (200, "done", ["frozen"])
+        assert loop.kernel.mode is Mode.FROZEN
+        assert served.hand_in(signed(loop, Action.UNFREEZE))[1]["state"] == "done"
+    finally:
+        end()
+    for text in ("", "{}", "x" * 70_000):
+        status, told = served.hand_in(text)
+        assert (status, told["code"]) == (400, "malformed")
+    for body in (b"", b"[]", b"[" * 5000, b"\xff", b'"x"'):
+        headers = {"X-Attunement-Token": "correct horse battery staple", "Origin": served.url}
+        assert served.ask("/api/order", body, headers)[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"Origin": "http://evil.example"}, 403, "origin"),
+        ({"Origin": "null"}, 403, "origin"),
+        ({"Origin": ""}, 403, "origin"),
+        ({"X-Attunement-Token": ""}, 401, "token"),
+        ({"X-Attunement-Token": "correct horse battery stapl"}, 401, "token"),
+        ({"X-Attunement-Token": "correct horse battery staple2"}, 401, "token"),
+        ({"Host": "evil.example"}, 421, "host"),
+        ({"Host": "127.0.0.1.evil.example"}, 421, "host"),
+    ],
+)
+def test_who_is_not_the_page_hands_nothing_in(beside_loop, headers, status, code):
+    served = beside_loop()
+    served.loop.engine.run(1)
+    found, told = served.hand_in(signed(served.loop, Action.FREEZE), **headers)
+    assert (found, told["code"]) == (status, code)
+    assert served.loop.desk.waiting == 0
+
+
+def test_a_name_that_was_rebound_sees_nothing_at_all(beside_loop):
+    served = beside_loop()
+    for host in ("attacker.example", f"attacker.example:{served.port}", "", "[::1]", "localhost:x"):
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        connection.putrequest("GET", "/api/overview", skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        assert connection.getresponse().status == 421, host
+        connection.close()
+    assert served.ask("/", headers={"Host": "LOCALHOST:1234"})[0] == 200
+
+
+def test_every_answer_has_the_headers_and_no_script_is_inline(beside_loop):
+    served = beside_loop()
+    for path in ("/", "/static/page.css", "/api/overview", "/nowhere", "/api/ledger/9"):
+        headers = served.ask(path)[2]
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert "server" not in headers
+    page = served.ask("/")[1]
+    assert "<script>" not in page
+    assert "style=" not in page
+    assert " on" not in page.replace(" one", "").split("<body>")[0]
+    assert served.ask("/static/plotly.js")[2]["cache-control"] == "max-age=86400"
+    assert served.ask("/static/../app.py")[0] == 404
+
+
+def test_a_viewer_too_many_is_turned_away(beside_loop, monkeypatch):
+    monkeypatch.setattr(dashboard, "VIEWERS_MAX", 0)
+    assert beside_loop().ask("/api/events")[0] == 503
+
+
+def test_a_stream_without_news_says_that_it_lives(beside_loop, monkeypatch):
+    monkeypatch.setattr(dashboard, "KEEPALIVE_S", 0.05)
+    served = beside_loop()
+    with urllib.request.urlopen(f"{served.url}/api/events", timeout=20) as events:
+        lines = {events.readline() for _ in range(12)}
+    assert b": still here\n" in lines
+
+
+def test_a_viewer_who_does_not_read_is_told_to_begin_anew(monkeypatch):
+    monkeypatch.setattr(dashboard, "QUEUE_MAX", 2)
+    monkeypatch.setattr(dashboard, "BATCH_S", 0.0)
+
+    async def watch():
+        viewers = dashboard.Viewers()
+        viewers.tell([{"cycle": 0}])
+        viewers.open()
+        async with viewers.watching() as lazy, viewers.watching() as keen:
+            seen = []
+            for cycle in range(1, 5):
+                viewers.tell([{"cycle": cycle}])
+                seen.append(await asyncio.wait_for(keen.get(), 10))
+            viewers.end()
+            return seen, [lazy.get_nowait() for _ in range(lazy.qsize())]
+
+    seen, left = asyncio.run(watch())
+    assert [json.loads(event.split(b"data: ")[1])[0]["cycle"] for event in seen] == [1, 2, 3, 4]
+    assert left[0].startswith(b"event: resync")
+    assert len(left) == 2
+
+
+def test_an_index_follows_a_writer_and_refuses_a_cut_journal(tmp_path, signers, monkeypatch):
+    monkeypatch.setattr(journal_index, "_BLOCK_BYTES", 4096)
+    folder = tmp_path / "ledger"
+    with Ledger.open(folder, signers, sync=lambda descriptor: None) as ledger:
+        index = JournalIndex(folder)
+        assert len(index) == 1
+        for number in range(40):
+            ledger.append({"event": "note", "actor": "ines", "reason": f"number {number} " + "x" * 300})
+        assert index.refresh() == 41
+        assert len(index) == 41
+        page = index.page(Query(text="number 7 "), None, 10)
+        assert [record.body["reason"][:9] for record in page.records] == ["number 7 "]
+        page = index.page(Query(), 0, 10)
+        assert page.records == ()
+        assert index.page(Query(text="x"), None, 10, budget_s=-1.0).before == 41
+        assert Query().is_empty
+        assert index.limits_before(41) is None
+        for wrong in (-1, 41):
+            with pytest.raises(LedgerReadError, match="is not in"):
+                index.record(wrong)
+    with open(journal_path(folder), "r+b") as journal:
+        journal.seek(-20, os.SEEK_END)
+        journal.write(b"?")
+    with pytest.raises(LedgerReadError, match="record 40 of"):
+        index.record(40)
+    os.truncate(journal_path(folder), 100)
+    with pytest.raises(LedgerReadError, match="it was cut"):
+        index.refresh()
+    index.close()
+    with pytest.raises(LedgerReadError, match="cannot read"):
+        index.record(1)
+    with pytest.raises(LedgerReadError, match="cannot read"):
+        JournalIndex(tmp_path / "nowhere")
+
+
+def test_a_ledger_that_cannot_be_read_is_said_to_be_so(beside_loop, until):
+    served = beside_loop()
+    served.loop.engine.run(1)
+    live(served, until)
+    served.loop.broken = True
+    os.truncate(journal_path(served.folder), 100)
+    status, told, _ = served.ask("/api/ledger")
+    assert (status, told["code"]) == (500, "ledger")
+    assert "it was cut" in told["error"]
+
+
+def test_a_token_is_its_owners_alone_and_long_enough(tmp_path):
+    file = tmp_path / "token"
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_token(str(file))
+    file.write_text("correct horse battery\n")
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="has mode 644, must be its owner's alone"):
+        read_token(str(file))
+    file.chmod(0o600)
+    assert read_token(str(file)) == "correct horse battery"
+    for weak in ("short", "ü" * 20):
+        file.write_text(weak)
+        with pytest.raises(ConfigError, match="must have at least 16"):
+            read_token(str(file))
+    assert read_token(None) is None
+
+
+def test_a_page_for_everybody_needs_a_name():
+    assert hosts_of("127.0.0.1", "localhost, Lab.Example") == {"127.0.0.1", "localhost", "lab.example"}
+    assert hosts_of("0.0.0.0", "lab.example") == {"lab.example"}
+    with pytest.raises(ConfigError, match=r"serve\.names"):
+        hosts_of("::", "localhost")
+
+
+def test_serve_is_a_command_that_ends_well(site, capsys, until):
+    config = site.config(serve={"port": 0})
+    assert _exit_code(["serve", "--config", config]) == 1
+    assert "cannot read" in capsys.readouterr().err
+    assert _exit_code(["run", "--config", config, "--plain"]) == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code = _exit_code(["serve", "--config", config, "--port", str(taken.getsockname()[1])])
+    assert (code, "cannot listen at 127.0.0.1" in capsys.readouterr().err) == (1, True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command = [*PROGRAM, "serve", "--config", config]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+            url = server.stdout.readline().strip()
+            with urllib.request.urlopen(f"{url}api/events", timeout=20) as events:
+                assert events.readline() == b"retry: 1000\n"
+                server.send_signal(number)
+                events.read()
+            assert server.wait(20) == 0
+            assert server.stderr.read() == ""
