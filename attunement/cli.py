@@ -39,10 +39,13 @@ from attunement.cli_common import (
 )
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
+from attunement.cli_live import live_rows, live_status, watch
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
+from attunement.control import LoopTelemetry, controlled
+from attunement.control_protocol import ControlError, socket_path
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
 from attunement.engine import EngineInputError
 from attunement.feed import TelemetryFeed
@@ -83,6 +86,7 @@ _FAILED = (
     EngineInputError,
     LedgerError,
     LedgerUnavailableError,
+    ControlError,
     SourceError,
     ActuatorError,
     MeasurementError,
@@ -173,6 +177,8 @@ def run(
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
     view = _view(config, plain, as_json, total, forecaster)
+    telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
+    socket = socket_path(config) if config.control.enabled else None
     with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds:
         try:
             with Attunement(
@@ -181,7 +187,7 @@ def run(
                 signers,
                 charter,
                 signatory,
-                (metrics, *feeds, view),
+                (metrics, *feeds, view, telemetry),
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
@@ -189,8 +195,9 @@ def run(
                 if attunement.recalled:
                     click.echo(attunement.recalled, err=True)
                 metrics.on_open(config, attunement.kernel, attunement.ledger)
-                attunement.controller.start()
-                ending = run_cycles(engine, total, config.settle_delay, stop)
+                with controlled(socket, telemetry, attunement.kernel, attunement.desk):
+                    attunement.controller.start()
+                    ending = run_cycles(engine, total, config.settle_delay, stop)
         finally:
             view.close()
     click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
@@ -240,16 +247,20 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 @click.option(
     "--snapshot", type=click.Path(path_type=Path), help="Read only what followed this file of `save`."
 )
+@click.option("--watch", "is_watching", is_flag=True, help="Follow the loop that runs, a line a cycle.")
 @json_option
-def status(config_path: Path | None, snapshot: Path | None, as_json: bool) -> int:
-    """Tell what the ledger says of α now; exit code 4 if frozen or in emergency."""
+def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, as_json: bool) -> int:
+    """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency."""
     config = load(config_path, os.environ)
-    told = _status(config, snapshot)
+    if is_watching:
+        watch(config, as_json)
+        return 0
+    told, live = _status(config, snapshot), live_status(config)
     if as_json:
-        click.echo(json.dumps(told.as_json(), allow_nan=False))
+        click.echo(json.dumps({**told.as_json(), "loop": live}, allow_nan=False))
     else:
         table = Table(show_header=False)
-        for name, figure in told.rows():
+        for name, figure in (*told.rows(), *(() if live is None else live_rows(live))):
             table.add_row(name, Text(figure))
         Console().print(table)
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0

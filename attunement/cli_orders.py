@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 import ledger
-from attunement.cli_common import config_option, json_option
+from attunement.cli_common import EXIT_ERROR, EXIT_REFUSED, complain, config_option, json_option
 from attunement.config import load
 from attunement.config_schema import Config
+from attunement.control_client import ControlClient, NoLoopError
+from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S, socket_path
 from attunement.governance import Charter, draft, follow, load_charter, objections, vote_objections
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, sign_order
 from attunement.order_book import Commit, OrderBook
@@ -29,7 +31,7 @@ _MAX_FILE_BYTES = 64 * 1024
 
 @click.group("order")
 def order_group() -> None:
-    """Prepare orders: make, sign and show them; `run --order` carries them out."""
+    """Prepare orders: make, sign and show them; `order send` or `run --order` has them carried out."""
 
 
 @order_group.command("make")
@@ -82,6 +84,35 @@ def sign(path: Path, key: Path, against: bool, out: Path | None) -> None:
     signed = sign_order(ledger.load_private(key), read_order(path), choice)
     _write(path if out is None else out, signed, is_new=out is not None)
     click.echo(f"order {signed.terms.order_id}: {len(signed.votes)} signed")
+
+
+@order_group.command(
+    "send", epilog="Exit codes: 0 done, or waiting for a reading; 3 refused; 1 no loop runs; 2 usage."
+)
+@click.argument("path", type=click.Path(path_type=Path))
+@config_option
+@click.option(
+    "--wait", "wait_s", type=click.FloatRange(0, WAIT_MAX_S), default=DEFAULT_WAIT_S, show_default=True
+)
+@json_option
+def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> int:
+    """Hand a signed order to the loop that runs, and tell what became of it within --wait seconds.
+
+    Where no loop runs, `run --order` carries it out at the next start.
+
+    Example: lambda-attunement order send approve.json
+    """
+    signed, config = read_order(path), load(config_path, os.environ)
+    try:
+        with ControlClient(socket_path(config)) as client:
+            told = client.send_order(signed, wait_s)
+    except NoLoopError as error:
+        return complain(f"{error}: `run --order {path}` carries it out at the next start", EXIT_ERROR)
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"order {told['order_id']}: {told['state']}: {'; '.join(told['said'])}")
+    return EXIT_REFUSED if told["state"] == "refused" else 0
 
 
 @order_group.command("show")

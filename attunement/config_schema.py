@@ -179,6 +179,16 @@ class MetricsConfig:
 
 
 @attrs.frozen
+class ControlConfig:
+    """The control socket of a running loop, readable and writable by its owner alone."""
+
+    enabled: bool = option(True, "Serve the control socket.")
+    socket: str | None = option(
+        None, "File of the socket; null means the ledger's folder with .sock added to its name."
+    )
+
+
+@attrs.frozen
 class LoggingConfig:
     """The audit ledger and the log."""
 
@@ -286,6 +296,7 @@ class Config:
     engine: EngineConfig = attrs.field(factory=EngineConfig)
     source: SourceConfig = attrs.field(factory=SourceConfig)
     metrics: MetricsConfig = attrs.field(factory=MetricsConfig)
+    control: ControlConfig = attrs.field(factory=ControlConfig)
     logging: LoggingConfig = attrs.field(factory=LoggingConfig)
     governance: GovernanceConfig = attrs.field(factory=GovernanceConfig)
 

@@ -60,6 +60,10 @@ class Answer:
         return f"order {self.order_id[:16]} ({self.action.value}): {'; '.join(self.said)}"
 
 
+OnAnswer = Callable[[Answer], object]
+"""Is told what became of an order, in the thread that carried it out."""
+
+
 class OrderDesk:
     """Hands orders to the kernel, one after the other.
 
@@ -70,15 +74,21 @@ class OrderDesk:
         kernel: Carries orders out.
         governance: Its authority.
         required: The limits that must be in force once every order was attended to, None if any may be.
+
+    Attributes:
+        answers: What became of the orders that came without somebody to tell.
     """
 
     def __init__(self, kernel: SafetyKernel, governance: Governance, required: Limits | None = None) -> None:
         self._kernel = kernel
         self._governance = governance
         self._required = required
-        self._queue: deque[Callable[[], SignedOrder | None]] = deque()
+        # Added to by any thread, taken from by the one that attends.
+        self._queue: deque[tuple[Callable[[], SignedOrder | None], OnAnswer]] = deque()
         self._moving: SignedOrder | None = None
         self.answers: list[Answer] = []
+        # Who is told of the order that is being carried out.
+        self._tell: OnAnswer = self.answers.append
 
     @property
     def waiting(self) -> int:
@@ -90,10 +100,15 @@ class OrderDesk:
         """Whether any order was refused."""
         return any(answer.is_refused for answer in self.answers)
 
-    def submit(self, orders: Iterable[SignedOrder]) -> None:
-        """Take orders that are signed already."""
+    def submit(self, orders: Iterable[SignedOrder], on_answer: OnAnswer | None = None) -> None:
+        """Take orders that are signed already; safe to call from any thread.
+
+        Args:
+            orders: Carried out in this order.
+            on_answer: Told what became of each; None keeps it in `answers`.
+        """
         for signed in orders:
-            self._queue.append(partial(_as_it_is, signed))
+            self._queue.append((partial(_as_it_is, signed), on_answer or self.answers.append))
 
     def have_signed(self, signatory: Signatory, action: Action, subject: tuple[int, ...] = ()) -> None:
         """Have a present operator sign an order at the reading; dropped if the latch is another by then."""
@@ -105,7 +120,7 @@ class OrderDesk:
             drafted = self._governance.draft(action, subject, signatory.actor, signatory.reason)
             return sign_order(signatory.key, drafted)
 
-        self._queue.append(sign)
+        self._queue.append((sign, self.answers.append))
 
     def attend(self, reading: Reading) -> tuple[Entry, ...]:
         """Carry out what can be on this reading.
@@ -119,7 +134,8 @@ class OrderDesk:
         if self._moving is not None:
             entries += self._go_on(self._moving, reading)
         while self._queue and self._moving is None and self._kernel.mode is not Mode.TRIAL:
-            signed = self._queue.popleft()()
+            sign, self._tell = self._queue.popleft()
+            signed = sign()
             if signed is not None:
                 entries += self._carry_out(signed, reading)
         self._check_policy()
@@ -176,7 +192,7 @@ class OrderDesk:
     def _answer(
         self, signed: SignedOrder, is_refused: bool, said: tuple[str, ...], entries: tuple[Entry, ...] = ()
     ) -> tuple[Entry, ...]:
-        self.answers.append(Answer(signed.terms.action, signed.terms.order_id, is_refused, said))
+        self._tell(Answer(signed.terms.action, signed.terms.order_id, is_refused, said))
         return entries
 
     def _check_policy(self) -> None:

@@ -3,7 +3,6 @@
 import json
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.text import Text
 from attunement.forecast import Forecast, Forecaster
 from attunement.foreign import printable
 from attunement.telemetry import CycleReport
+from attunement.telemetry_body import cycle_body
 from kernel import Entry, Limits, Mode, Outcome
 from kernel.quantity import to_float
 from kernel.safety_kernel import describe
@@ -200,27 +200,7 @@ class JsonView:
 
     def on_report(self, report: CycleReport) -> None:
         """Take in one cycle and print it."""
-        figures = report.measurement
-        body: dict[str, Any] = {
-            "cycle": report.state.cycle,
-            "alpha": to_float(report.state.alpha),
-            "lambda": report.lambdas,
-            "C_hat": None if figures is None else figures.c_hat,
-            "entropy_rate": None if figures is None else figures.entropy_rate,
-            "h_internal": None if figures is None else figures.h_internal,
-            "C_gradient": report.gradient,
-            "mode": report.state.mode.name.lower(),
-            "optimizer": report.optimizer_mode,
-            "decisions": [
-                {
-                    "event": entry.event,
-                    "verdict": entry.verdict.outcome.value,
-                    "reason": printable(entry.reason),
-                    "broken": list(describe(entry.verdict)),
-                }
-                for entry in report.entries
-            ],
-        }
+        body = cycle_body(report)
         self._console.print(
             json.dumps(body, ensure_ascii=False, allow_nan=False),
             highlight=False,

@@ -195,21 +195,31 @@ def test_json_is_an_object_a_line(reports):
     view.close()
     lines = [json.loads(line) for line in console.file.getvalue().splitlines()]
     assert len(lines) == len(reports)
+    decisions = lines[0].pop("decisions")
+    assert lines[0].pop("time").endswith("Z")
     assert lines[0] == {
         "cycle": 1,
         "alpha": 1.01,
+        "good": 1.0,
         "lambda": {"L_mu": 0.5, "L_phi": 0.5, "L_Phi": 0.5},
         "C_hat": pytest.approx(0.5),
+        "objective": pytest.approx(0.5),
         "entropy_rate": 0.0,
         "h_internal": 1.0,
+        "measured_alpha": 1.0,
+        "drive": 0.1,
+        "loop_gain": 0.2,
         "C_gradient": None,
         "mode": "trial",
         "optimizer": "gradient",
-        "decisions": [
-            {"event": "observe", "verdict": "held", "reason": "cycle observed", "broken": []},
-            {"event": "propose", "verdict": "accepted", "reason": "gradient step", "broken": []},
-        ],
+        "reverts": 0,
+        "missed": 0,
+        "policy": 1,
     }
+    assert [(one["event"], one["verdict"], one["reason"], one["broken"]) for one in decisions] == [
+        ("observe", "held", "cycle observed", []),
+        ("propose", "accepted", "gradient step", []),
+    ]
     assert lines[7]["C_hat"] is None
     assert lines[7]["lambda"] == {}
     assert lines[-1]["mode"] == "emergency"
