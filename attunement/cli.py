@@ -41,6 +41,7 @@ from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_live import live_rows, live_status, watch
 from attunement.cli_orders import order_group, read_order
+from attunement.cli_serve import serve_command
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
@@ -271,6 +272,7 @@ cli.add_command(ledger_group)
 cli.add_command(save_command)
 cli.add_command(load_command)
 cli.add_command(order_group)
+cli.add_command(serve_command)
 
 
 @cli.command()

@@ -189,6 +189,23 @@ class ControlConfig:
 
 
 @attrs.frozen
+class ServeConfig:
+    """The web page of `serve`."""
+
+    host: str = option("127.0.0.1", "Address to listen at.")
+    port: int = option(9465, "Port to listen at; 0 takes any free one.", within=Interval(0, 65_535))
+    names: str = option(
+        "localhost",
+        "Names, separated by commas, under which browsers may ask for the page, beside the address itself.",
+    )
+    token_path: str | None = option(
+        None,
+        "File, readable by its owner alone, with the token that handing an order in demands; null makes the "
+        "page read-only.",
+    )
+
+
+@attrs.frozen
 class LoggingConfig:
     """The audit ledger and the log."""
 
@@ -297,6 +314,7 @@ class Config:
     source: SourceConfig = attrs.field(factory=SourceConfig)
     metrics: MetricsConfig = attrs.field(factory=MetricsConfig)
     control: ControlConfig = attrs.field(factory=ControlConfig)
+    serve: ServeConfig = attrs.field(factory=ServeConfig)
     logging: LoggingConfig = attrs.field(factory=LoggingConfig)
     governance: GovernanceConfig = attrs.field(factory=GovernanceConfig)
 

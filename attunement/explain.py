@@ -49,10 +49,16 @@ _KINDS: Final[dict[Kind, str]] = {
 
 
 class Explainer:
-    """Follows a ledger up to the record that is to be explained."""
+    """Follows a ledger up to the record that is to be explained.
 
-    def __init__(self) -> None:
+    Args:
+        limits: The policy in force before the first record that is followed, for one who does not follow from
+            the ledger's beginning but from `RECENT` + 1 records before; None at the beginning.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
         self._replay = Replay()
+        self._replay.limits = limits
         self._recent: deque[Entry] = deque(maxlen=RECENT)
 
     def follow(self, record: Record) -> None:
@@ -60,6 +66,12 @@ class Explainer:
         self._replay.follow(record)
         if is_decision(record) and self._replay.last is not None:
             self._recent.append(self._replay.last)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check that the rules make for the record that was explained last."""
+        derived = self._replay.derived
+        return () if derived is None else derived.checks
 
     def explain(self, record: Record) -> tuple[tuple[str, ...], tuple[Mismatch, ...]]:
         """Return the lines about the next record, and what the rules say against it.

@@ -88,11 +88,13 @@ class Replay:
         decisions: How many decisions were derived again.
         others: How many records are no decisions.
         mismatches: How many mismatches were found.
+        derived: The verdict that the rules give for the last record, None if they give none.
     """
 
     def __init__(self, orders: OrderAudit | None = None) -> None:
         self.limits: Limits | None = None
         self.last: Entry | None = None
+        self.derived: Verdict | None = None
         self.decisions = 0
         self.others = 0
         self.mismatches = 0
@@ -116,6 +118,7 @@ class Replay:
         """
         found: list[Mismatch] = []
         entry: Entry | None = None
+        self.derived = None
         if is_decision(record):
             self.decisions += 1
             try:
@@ -171,6 +174,7 @@ class Replay:
         except _MissingInputError as error:
             yield Mismatch(record.sequence, error.name, "null", f"what {entry.event} is decided on")
             return
+        self.derived = verdict
         derived = self._expected(entry, limits)._replace(after=after, verdict=verdict)
         if entry.event == "start":
             derived = derived._replace(before=after)

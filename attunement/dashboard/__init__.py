@@ -1,0 +1,1 @@
+"""The web page beside a running loop, or over a finished ledger."""

@@ -1,0 +1,268 @@
+"""A ledger's journal as a table that can be paged, searched and explained, while a writer appends to it.
+
+Only the place of each record is kept in memory; records are read when they are looked at. Signatures are not
+checked here, that is `ledger verify`.
+"""
+
+import json
+import os
+import threading
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from attunement.explain import RECENT, Explainer
+from attunement.journal import limits_of
+from attunement.ledger_view import record_as_json, record_row
+from attunement.telemetry_body import check_body
+from kernel import Limits
+from ledger import LedgerReadError, Record
+from ledger import frame as frames
+from ledger.chain import journal_path
+from ledger.record import RecordError, parse
+
+PAGE_MAX: Final = 200
+SEARCH_S: Final = 1.0
+
+_BLOCK_BYTES = 1 << 20
+_POLICY = b'"limits":{'
+
+
+@attrs.frozen
+class Query:
+    """Which records are looked for.
+
+    Attributes:
+        text: Stands in one of the cells of its row, in upper or lower case; empty for any.
+        event, verdict, actor: Equal to the record's; empty for any.
+    """
+
+    text: str = ""
+    event: str = ""
+    verdict: str = ""
+    actor: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every record is wanted."""
+        return self == Query()
+
+    def needles(self) -> tuple[bytes, ...]:
+        """Return bytes without which no record's stored form can be wanted."""
+        members = (("event", self.event), ("verdict", self.verdict), ("actor", self.actor))
+        return tuple(f'"{name}":{_spelt(value)}'.encode() for name, value in members if value)
+
+    def wants(self, record: Record) -> bool:
+        """Say whether a record is wanted."""
+        body, text = record.body, self.text.casefold()
+        return (
+            all(
+                not value or body.get(name) == value
+                for name, value in (("event", self.event), ("verdict", self.verdict), ("actor", self.actor))
+            )
+            and (not text or any(text in cell.casefold() for cell in record_row(record)))
+        )  # fmt: skip
+
+
+@attrs.frozen
+class Page:
+    """Records, the newest first.
+
+    Attributes:
+        records: At most as many as were asked for.
+        before: Where the next page begins, or the search goes on; None when all were looked at.
+        total: How many records the ledger holds.
+    """
+
+    records: tuple[Record, ...]
+    before: int | None
+    total: int
+
+
+class JournalIndex:
+    """Where each record of a journal lies.
+
+    Args:
+        folder: The ledger.
+
+    Raises:
+        LedgerReadError: there is no journal, or it cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = journal_path(folder)
+        self._lock = threading.Lock()  # guards what follows; held while the journal is scanned
+        self._starts = array("Q")
+        self._end = 0
+        # Sequences of the records that carry a policy.
+        self._policies = array("Q")
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise LedgerReadError(f"cannot read {self._path}: {error.strerror}") from error
+        self.refresh()
+
+    def close(self) -> None:
+        """Let the journal go."""
+        os.close(self._descriptor)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def refresh(self) -> int:
+        """Take in what was appended, and return how many records there are.
+
+        Raises:
+            LedgerReadError: the journal cannot be read, or was cut.
+        """
+        with self._lock:
+            size = os.fstat(self._descriptor).st_size
+            if size < self._end:
+                raise LedgerReadError(f"{self._path} has {size} bytes, had {self._end}: it was cut")
+            while self._end < size and self._scan(self._read(self._end, _BLOCK_BYTES)):
+                pass
+            return len(self._starts)
+
+    def record(self, sequence: int) -> Record:
+        """Return one record.
+
+        Raises:
+            LedgerReadError: there is none, or it cannot be read.
+        """
+        if not 0 <= sequence < len(self._starts):
+            raise LedgerReadError(f"record {sequence} is not in {self.folder}")
+        return self._parsed(sequence, self._stored(sequence))
+
+    def page(self, query: Query, before: int | None, count: int, budget_s: float = SEARCH_S) -> Page:
+        """Return the newest records that are wanted, older than one; what was found, when the time is up.
+
+        Raises:
+            LedgerReadError: a record cannot be read.
+        """
+        total, until_s = len(self._starts), time.monotonic() + budget_s
+        end = total if before is None else max(0, min(before, total))
+        found: list[Record] = []
+        for sequence, stored in self._backwards(end):
+            if time.monotonic() > until_s:
+                return Page(tuple(found), sequence + 1, total)
+            if not all(needle in stored for needle in query.needles()) or not _may_hold(query.text, stored):
+                continue
+            record = self._parsed(sequence, stored)
+            if query.wants(record):
+                found.append(record)
+            if len(found) == count:
+                return Page(tuple(found), sequence or None, total)
+        return Page(tuple(found), None, total)
+
+    def newest_decisions(self, count: int) -> list[Record]:
+        """Return the newest decisions of the kernel, oldest first.
+
+        Raises:
+            LedgerReadError: a record cannot be read.
+        """
+        found: list[Record] = []
+        for sequence, stored in self._backwards(len(self._starts)):
+            if b'"after":{' in stored:
+                found.append(self._parsed(sequence, stored))
+            if len(found) == count:
+                break
+        return found[::-1]
+
+    def explained(self, sequence: int) -> dict[str, Any]:
+        """Return a record in words, every check that the rules make for it, and the record as stored.
+
+        Raises:
+            LedgerReadError: it is not there, or one before it cannot be read.
+            JournalError: it claims to be a decision and cannot be read.
+        """
+        record, first = self.record(sequence), max(0, sequence - RECENT - 1)
+        explainer = Explainer(self.limits_before(first))
+        for before in range(first, sequence):
+            explainer.follow(self.record(before))
+        lines, mismatches = explainer.explain(record)
+        return {
+            "seq": sequence,
+            "lines": list(lines),
+            "mismatches": [str(one) for one in mismatches],
+            "checks": [check_body(check) for check in explainer.checks],
+            "record": record_as_json(record),
+        }
+
+    def limits_before(self, sequence: int) -> Limits | None:
+        """Return the policy in force before a record, None before the first.
+
+        Raises:
+            LedgerReadError: a record cannot be read.
+        """
+        for index in range(bisect_left(self._policies, sequence) - 1, -1, -1):
+            body = self.record(self._policies[index]).body
+            if body.get("limits") is not None and body.get("verdict") != "refused":
+                return limits_of(body["limits"])
+        return None
+
+    def _scan(self, block: bytes) -> bool:
+        """Take in the whole frames at the block's beginning, and say whether there was one."""
+        at = 0
+        while at + frames.HEADER.size <= len(block):
+            length, _ = frames.HEADER.unpack_from(block, at)
+            end = at + length + frames.OVERHEAD
+            if not (0 < length <= frames.MAX_FRAME_BYTES and end <= len(block) and block[end - 1] == 10):
+                break
+            if block.find(_POLICY, at, end) >= 0:
+                self._policies.append(len(self._starts))
+            self._starts.append(self._end)
+            self._end += end - at
+            at = end
+        return at > 0
+
+    def _backwards(self, end: int) -> Iterator[tuple[int, bytes]]:
+        while end > 0:
+            last = self._after(end - 1)
+            first = max(bisect_left(self._starts, max(0, last - _BLOCK_BYTES)), 0)
+            first = min(first, end - 1)
+            base = self._starts[first]
+            block = self._read(base, last - base)
+            for sequence in range(end - 1, first - 1, -1):
+                start, stop = self._starts[sequence] - base, self._after(sequence) - base
+                yield sequence, block[start:stop]
+            end = first
+
+    def _after(self, sequence: int) -> int:
+        return self._starts[sequence + 1] if sequence + 1 < len(self._starts) else self._end
+
+    def _stored(self, sequence: int) -> bytes:
+        start = self._starts[sequence]
+        return self._read(start, self._after(sequence) - start)
+
+    def _read(self, start: int, count: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, count, start)
+        except OSError as error:
+            raise LedgerReadError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def _parsed(self, sequence: int, framed: bytes) -> Record:
+        try:
+            return parse(frames.read(BytesIO(framed)) or b"")
+        except (RecordError, frames.TornFrame) as error:
+            raise LedgerReadError(f"record {sequence} of {self.folder} cannot be read: {error}") from error
+
+
+def _may_hold(text: str, stored: bytes) -> bool:
+    # Figures are shown otherwise than they are stored; all else stands there as it is shown.
+    if not text or ", " in text or any(one.isdigit() for one in text):
+        return True
+    part = _spelt(text)[1:-1]
+    if part.isascii():
+        return part.lower().encode() in stored.lower()
+    return part.casefold() in stored[frames.HEADER.size :].decode(errors="replace").casefold()
+
+
+def _spelt(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
