@@ -5,7 +5,6 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from attunement.cli_common import (
     EXIT_USAGE,
     complain,
     config_option,
+    configuration,
     first_public_key,
     json_option,
     progress_bar,
@@ -43,7 +43,7 @@ from attunement.cli_live import live_rows, live_status, watch
 from attunement.cli_orders import order_group, read_order
 from attunement.cli_serve import serve_command
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
-from attunement.config import dump, load
+from attunement.config import dump
 from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
 from attunement.control_protocol import ControlError, socket_path
@@ -168,7 +168,7 @@ def run(
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     signatory = _signatory(operator_key, actor, reason)
     orders, charter = [read_order(path) for path in order_paths], load_charter(config)
     signers = signers_of(config)
@@ -230,7 +230,7 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 
     Example: lambda-attunement dry-run --cycles 200
     """
-    config = attrs.evolve(load(config_path, os.environ), settle_delay=0.0)
+    config = attrs.evolve(configuration(config_path), settle_delay=0.0)
     total = cycles or config.cycles or DRY_RUN_CYCLES
     with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
         compared = compare_with_hold(config, total, Path(folder), allow_unverified)
@@ -252,7 +252,7 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 @json_option
 def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, as_json: bool) -> int:
     """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency."""
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     if is_watching:
         watch(config, as_json)
         return 0
@@ -324,7 +324,7 @@ def config_group() -> None:
 @config_option
 def check(config_path: Path | None) -> None:
     """Print the configuration in force with every default, or say all that is wrong with it."""
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     kernel_limits(config)
     click.echo(dump(config), nl=False)
 
@@ -338,7 +338,7 @@ def config_calibrate(config_path: Path | None, cycles: int, quantile: float) -> 
 
     Example: lambda-attunement config calibrate --config trace.yaml
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     baseline = calibrate(build_engine(config), cycles, quantile, config.delta_alpha_max)
     click.echo(baseline.to_yaml(), nl=False)
 

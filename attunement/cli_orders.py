@@ -1,7 +1,6 @@
 """The commands for orders: make one, sign it anywhere, look at it."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,8 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 import ledger
-from attunement.cli_common import EXIT_ERROR, EXIT_REFUSED, complain, config_option, json_option
-from attunement.config import load
+from attunement.cli_common import (
+    EXIT_ERROR,
+    EXIT_REFUSED,
+    complain,
+    config_option,
+    configuration,
+    json_option,
+)
 from attunement.config_schema import Config
 from attunement.control_client import ControlClient, NoLoopError
 from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S, socket_path
@@ -61,7 +66,7 @@ def make(
 
     Example: lambda-attunement order make approve --actor ines --reason "feed 3 is back" --out approve.json
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     life_s = config.governance.order_ttl if ttl is None else ttl
     if not 0 < life_s <= config.governance.order_ttl:
         raise click.UsageError(f"--ttl is {life_s:g}, must lie in (0, {config.governance.order_ttl:g}]")
@@ -102,7 +107,7 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 
     Example: lambda-attunement order send approve.json
     """
-    signed, config = read_order(path), load(config_path, os.environ)
+    signed, config = read_order(path), configuration(config_path)
     try:
         with ControlClient(socket_path(config)) as client:
             told = client.send_order(signed, wait_s)
@@ -121,7 +126,7 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 @json_option
 def show(path: Path, config_path: Path | None, as_json: bool) -> None:
     """Say what an order asks, who signed it, and what would be objected to it now."""
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     signed, charter = read_order(path), load_charter(config)
     book = read_book(config)
     now = max(format_utc(datetime.now(UTC)), book.timestamp)
