@@ -50,6 +50,7 @@ def order_group() -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File to write; never overwritten."
 )
+@json_option
 def make(
     action: str,
     config_path: Path | None,
@@ -59,6 +60,7 @@ def make(
     reason: str,
     ttl: float | None,
     out: Path,
+    as_json: bool,
 ) -> None:
     """Write an unsigned order that answers to the ledger as it stands.
 
@@ -66,16 +68,12 @@ def make(
 
     Example: lambda-attunement order make approve --actor ines --reason "feed 3 is back" --out approve.json
     """
-    config = configuration(config_path)
-    life_s = config.governance.order_ttl if ttl is None else ttl
-    if not 0 < life_s <= config.governance.order_ttl:
-        raise click.UsageError(f"--ttl is {life_s:g}, must lie in (0, {config.governance.order_ttl:g}]")
-    book, asked = read_book(config), Action(action)
-    subject = _subject(asked, book, config, alpha, record)
-    now = max(format_utc(datetime.now(UTC)), book.timestamp)
-    made = draft(book, now, life_s, asked, subject, actor, reason)
-    _write(out, made, is_new=True)
-    click.echo(f"order {made.terms.order_id}: {out}")
+    made = make_order(configuration(config_path), Action(action), actor, reason, alpha, record, ttl)
+    write_order(out, made, is_new=True)
+    if as_json:
+        click.echo(json.dumps({"order_id": made.terms.order_id, "file": str(out)}, ensure_ascii=False))
+    else:
+        click.echo(f"order {made.terms.order_id}: {out}")
 
 
 @order_group.command("sign")
@@ -83,12 +81,21 @@ def make(
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="The operator's private key.")
 @click.option("--against", is_flag=True, help="Vote against it instead; counts for a policy.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of the order's own.")
-def sign(path: Path, key: Path, against: bool, out: Path | None) -> None:
-    """Add an operator's signature to an order; needs neither the ledger nor the configuration."""
+@json_option
+def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) -> None:
+    """Add an operator's signature to an order; needs neither the ledger nor the configuration.
+
+    Example: lambda-attunement order sign approve.json --key ines.key
+    """
     choice = Choice.AGAINST if against else Choice.FOR
     signed = sign_order(ledger.load_private(key), read_order(path), choice)
-    _write(path if out is None else out, signed, is_new=out is not None)
-    click.echo(f"order {signed.terms.order_id}: {len(signed.votes)} signed")
+    file = path if out is None else out
+    write_order(file, signed, is_new=out is not None)
+    if as_json:
+        told = {"order_id": signed.terms.order_id, "file": str(file), "signed": len(signed.votes)}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"order {signed.terms.order_id}: {len(signed.votes)} signed")
 
 
 @order_group.command(
@@ -108,16 +115,9 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
     Example: lambda-attunement order send approve.json
     """
     signed, config = read_order(path), configuration(config_path)
-    try:
-        with ControlClient(socket_path(config)) as client:
-            told = client.send_order(signed, wait_s)
-    except NoLoopError as error:
-        return complain(f"{error}: `run --order {path}` carries it out at the next start", EXIT_ERROR)
-    if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
-    else:
-        click.echo(f"order {told['order_id']}: {told['state']}: {'; '.join(told['said'])}")
-    return EXIT_REFUSED if told["state"] == "refused" else 0
+    return hand_over(
+        config, signed, wait_s, as_json, f"`run --order {path}` carries it out at the next start"
+    )
 
 
 @order_group.command("show")
@@ -148,6 +148,52 @@ def show(path: Path, config_path: Path | None, as_json: bool) -> None:
     for name, text in _rows(charter, signed, found):
         table.add_row(name, Text(text))
     Console().print(table)
+
+
+def hand_over(config: Config, signed: SignedOrder, wait_s: float, as_json: bool, otherwise: str) -> int:
+    """Hand an order to the loop that runs, print what became of it, and return the exit code.
+
+    Args:
+        otherwise: What is said to do where no loop runs.
+
+    Raises:
+        ControlError: the loop refused the request, fell silent, or went away.
+    """
+    try:
+        with ControlClient(socket_path(config)) as client:
+            told = client.send_order(signed, wait_s)
+    except NoLoopError as error:
+        return complain(f"{error}: {otherwise}", EXIT_ERROR)
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"order {told['order_id']}: {told['state']}: {'; '.join(told['said'])}")
+    return EXIT_REFUSED if told["state"] == "refused" else 0
+
+
+def make_order(
+    config: Config,
+    action: Action,
+    actor: str,
+    reason: str,
+    alpha: float | None = None,
+    record: int | None = None,
+    ttl: float | None = None,
+) -> SignedOrder:
+    """Return an unsigned order that answers to the configured ledger as it stands.
+
+    Raises:
+        UsageError: the life is out of range, or alpha and record do not fit the action.
+        OrderError: actor or reason do not fit, or the ledger is empty.
+        LedgerReadError, LedgerTamperedError: the ledger cannot be read.
+    """
+    life_s = config.governance.order_ttl if ttl is None else ttl
+    if not 0 < life_s <= config.governance.order_ttl:
+        raise click.UsageError(f"--ttl is {life_s:g}, must lie in (0, {config.governance.order_ttl:g}]")
+    book = read_book(config)
+    subject = _subject(action, book, config, alpha, record)
+    now = max(format_utc(datetime.now(UTC)), book.timestamp)
+    return draft(book, now, life_s, action, subject, actor, reason)
 
 
 def read_order(path: Path) -> SignedOrder:
@@ -214,7 +260,13 @@ def _commit(book: OrderBook, alpha: int | None, record: int | None) -> Commit:
     raise click.UsageError("no commit like that is among the newest of the ledger: see `ledger show`")
 
 
-def _write(path: Path, signed: SignedOrder, *, is_new: bool) -> None:
+def write_order(path: Path, signed: SignedOrder, *, is_new: bool) -> None:
+    """Write an order's file, over another one only if it is not to be new.
+
+    Raises:
+        UsageError: it is to be new, and a file is there.
+        OSError: it cannot be written.
+    """
     data = f"{signed.encode()}\n".encode()
     if not is_new:
         files.replace(str(path), data, _FILE_MODE)

@@ -91,7 +91,7 @@ def loads(text: str) -> Config:
 def dump(config: Config) -> str:
     """Write the configuration as YAML that ``loads`` reads back as an equal value."""
     text = StringIO()
-    _yaml().dump({"version": VERSION, ROOT: _plain(config)}, text)
+    _yaml().dump({"version": VERSION, ROOT: plain(config)}, text)
     return text.getvalue()
 
 
@@ -102,12 +102,13 @@ def _yaml() -> Any:
     return yaml
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a configuration, or a part of one, as YAML's and JSON's types."""
     if attrs.has(type(value)):
-        return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, Mapping):
         return dict(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _document(path: Path) -> tuple[dict[Any, Any], dict[str, str]]:
@@ -162,7 +163,7 @@ def _section(document: Any, name: str) -> dict[Any, Any]:
 
 def _overlay(document: dict[Any, Any], origins: dict[str, str], environ: Mapping[str, str]) -> Iterator[str]:
     """Put the environment's values into the document, and tell of those that cannot be."""
-    keys = {_variable(key): key for key in _leaves()}
+    keys = {variable(key): key for key in _leaves()}
     for name in sorted(name for name in environ if name.upper().startswith(ENVIRONMENT_PREFIX)):
         key = keys.get(name) or _setting_key(name)
         if key is None:
@@ -209,7 +210,8 @@ def _is_setting(key: str) -> bool:
     return section == _SETTINGS and name != ""
 
 
-def _variable(key: str) -> str:
+def variable(key: str) -> str:
+    """Return the name of a key in the environment."""
     return "__".join(key.upper().split("."))
 
 
