@@ -104,11 +104,7 @@ def test_without_a_loop_it_is_said_what_to_do(cli, site):
 
 
 def test_a_signature_too_few_is_not_handed_over(cli, site):
-    second = site.folder / "omar.key"
-    generate(second, f"{second}.pub")
-    operators = [
-        {"name": name, "key_path": f"{key}.pub"} for name, key in (("ines", site.operator), ("omar", second))
-    ]
+    second, governance = two_operators(site)
     config = site.config(governance=governance)
     cli("run", "--config", config, "--plain")
     code, _, err = cli("unfreeze", "--config", config, "--key", site.operator, *WORDS)
@@ -120,11 +116,7 @@ def test_a_signature_too_few_is_not_handed_over(cli, site):
 
 
 def test_a_policy_is_proposed_voted_on_and_shown(cli, site, loop, until):
-    second = site.folder / "omar.key"
-    generate(second, f"{second}.pub")
-    operators = [
-        {"name": name, "key_path": f"{key}.pub"} for name, key in (("ines", site.operator), ("omar", second))
-    ]
+    second, governance = two_operators(site)
     config = loop(governance=governance)
     until(lambda: cli("status", "--config", config)[0] == 0)
     file, tighter = site.folder / "calmer.json", ("--set", "safety.entropy_max=0.0015")
