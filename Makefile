@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-page screenshots lock clean
+.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-page screenshots lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -51,6 +51,10 @@ workflow-check: .venv/dev.stamp
 format: .venv/dev.stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The pages that are generated from the source.
+docs: .venv/run.stamp
+	$(BIN)/python -m attunement.config_docs > docs/configuration.md
 
 # The writer is killed a hundred times in the midst of its work; the tests that mount file systems need root.
 soak: .venv/dev.stamp

@@ -12,7 +12,7 @@ from attunement.certified import UnverifiedKernelError, doubts
 from attunement.charter import NOBODY, Charter
 from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
-from attunement.escalation import CommandHook, Escalation, Hook
+from attunement.escalation import Escalation, Hook, command_hook
 from attunement.governance import Governance, GovernedJournal, RecordWatcher, follow
 from attunement.journal import resume_point
 from attunement.key_files import first_key
@@ -123,6 +123,10 @@ class Attunement:
     def optimizer_memory(self) -> dict[str, Any] | None:
         """Return, once after closing, what the optimizer remembers; None if it does not tell."""
         return self._optimizer.memory()
+
+    def reconfigure(self, config: Config) -> None:
+        """Take in what a configuration says of alerts; all else stays as it was at the start."""
+        self._escalation.reconfigure(config.governance.escalation)
 
     def close(self) -> None:
         """Revert an open trial, stop following the engine, wait for the hooks and close the ledger."""
@@ -241,9 +245,7 @@ def _adopts(order: SignedOrder, limits: Limits) -> bool:
 
 def _escalation(config: Config, governance: Governance, hook: Hook | None) -> Escalation:
     settings = config.governance.escalation
-    if hook is None and settings.command is not None:
-        hook = CommandHook(settings.command, settings.command_timeout)
-    return Escalation(settings, governance.append, hook)
+    return Escalation(settings, governance.append, hook or command_hook(settings))
 
 
 def _require_keys_apart(charter: Charter, signers: Signers) -> None:

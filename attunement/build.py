@@ -10,15 +10,14 @@ from attunement.sources import FeatureSource
 from attunement.trace import TraceSource
 
 
-def build_engine(config: Config) -> CalEngine:
-    """Build the source and the engine on it, with α at ``alpha_initial``.
+def build_engine(config: Config, source: FeatureSource | None = None) -> CalEngine:
+    """Build the engine on a source, None for the configuration's, with α at ``alpha_initial``.
 
     Raises:
         TraceError: The trace's files cannot be used.
     """
-    return CalEngine(
-        build_source(config), config.engine, k_max=config.safety.k_max, alpha=config.alpha_initial
-    )
+    source = build_source(config) if source is None else source
+    return CalEngine(source, config.engine, k_max=config.safety.k_max, alpha=config.alpha_initial)
 
 
 def build_source(config: Config) -> FeatureSource:

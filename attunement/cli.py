@@ -5,7 +5,6 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from rich.text import Text
 import ledger
 from attunement.assembly import Attunement
 from attunement.build import build_engine
-from attunement.calibrate import CalibrationError, calibrate
+from attunement.calibrate import CalibrationError
 from attunement.certified import UnverifiedKernelError, doubts
 from attunement.charter import load_charter
 from attunement.cli_common import (
@@ -32,20 +31,23 @@ from attunement.cli_common import (
     EXIT_USAGE,
     complain,
     config_option,
+    configuration,
     first_public_key,
     json_option,
     progress_bar,
     public_key,
     verified,
 )
+from attunement.cli_config import config_group
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_live import live_rows, live_status, watch
 from attunement.cli_optimizers import optimizers_group
+from attunement.cli_order_now import COMMANDS as ORDER_COMMANDS
 from attunement.cli_orders import order_group, read_order
+from attunement.cli_policy import policy_group
 from attunement.cli_serve import serve_command
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
-from attunement.config import dump, load
 from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
 from attunement.control_protocol import ControlError, socket_path
@@ -169,7 +171,7 @@ def run(
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     signatory = _signatory(operator_key, actor, reason)
     orders, charter = [read_order(path) for path in order_paths], load_charter(config)
     signers = signers_of(config)
@@ -231,7 +233,7 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 
     Example: lambda-attunement dry-run --cycles 200
     """
-    config = attrs.evolve(load(config_path, os.environ), settle_delay=0.0)
+    config = attrs.evolve(configuration(config_path), settle_delay=0.0)
     total = cycles or config.cycles or DRY_RUN_CYCLES
     with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
         compared = compare_with_hold(config, total, Path(folder), allow_unverified)
@@ -253,7 +255,7 @@ def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool
 @json_option
 def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, as_json: bool) -> int:
     """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency."""
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     if is_watching:
         watch(config, as_json)
         return 0
@@ -275,6 +277,10 @@ cli.add_command(load_command)
 cli.add_command(order_group)
 cli.add_command(serve_command)
 cli.add_command(optimizers_group)
+cli.add_command(config_group)
+cli.add_command(policy_group)
+for order_command in ORDER_COMMANDS:
+    cli.add_command(order_command)
 
 
 @cli.command()
@@ -315,34 +321,6 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
     else:
         Console().print(proofs.render_table(results))
     return 0 if results.proved else EXIT_REFUSED
-
-
-@cli.group("config")
-def config_group() -> None:
-    """Check the configuration, and find limits for an engine."""
-
-
-@config_group.command()
-@config_option
-def check(config_path: Path | None) -> None:
-    """Print the configuration in force with every default, or say all that is wrong with it."""
-    config = load(config_path, os.environ)
-    kernel_limits(config)
-    click.echo(dump(config), nl=False)
-
-
-@config_group.command("calibrate")
-@config_option
-@click.option("--cycles", type=click.IntRange(min=10), default=1000, show_default=True)
-@click.option("--quantile", type=click.FloatRange(0.5, 1.0), default=0.99, show_default=True)
-def config_calibrate(config_path: Path | None, cycles: int, quantile: float) -> None:
-    """Measure the engine at α = 1 and propose limits, for a person to accept into the configuration.
-
-    Example: lambda-attunement config calibrate --config trace.yaml
-    """
-    config = load(config_path, os.environ)
-    baseline = calibrate(build_engine(config), cycles, quantile, config.delta_alpha_max)
-    click.echo(baseline.to_yaml(), nl=False)
 
 
 def _signatory(key: Path | None, actor: str | None, reason: str | None) -> Signatory | None:

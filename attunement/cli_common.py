@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 import ledger
+from attunement.config import load
 from attunement.config_schema import Config
 from attunement.key_files import first_key, with_pub
 from attunement.ledger_view import LedgerVerdict
@@ -20,12 +21,35 @@ EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-config_option: Callable[[F], F] = click.option(
+_FLAGS = "attunement.flags"
+
+
+def _keep_flags(context: click.Context, _parameter: click.Parameter, flags: tuple[str, ...]) -> None:
+    context.meta[_FLAGS] = flags
+
+
+_file_option: Callable[[F], F] = click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
     help="YAML configuration; ATTUNEMENT__… environment variables override it.",
 )
+_set_option: Callable[[F], F] = click.option(
+    "--set",
+    "flags",
+    multiple=True,
+    metavar="KEY=VALUE",
+    expose_value=False,
+    callback=_keep_flags,
+    help="Set one key, above file and environment; may be given again.",
+)
+
+
+def config_option(function: F) -> F:
+    """Add --config and --set to a command; `configuration` reads what they lead to."""
+    return _file_option(_set_option(function))
+
+
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 path_option: Callable[[F], F] = click.option(
     "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
@@ -36,6 +60,21 @@ public_key_option: Callable[[F], F] = click.option(
     type=click.Path(path_type=Path),
     help="Public key file of the key that signed the first record.",
 )
+
+
+def configuration(path: Path | None) -> Config:
+    """Return the configuration of the command that runs: file, environment and flags.
+
+    Raises:
+        ConfigError: it cannot be used.
+    """
+    return load(path, os.environ, given_flags())
+
+
+def given_flags() -> tuple[str, ...]:
+    """Return the --set flags of the command that runs."""
+    flags: tuple[str, ...] = click.get_current_context().meta.get(_FLAGS, ())
+    return flags
 
 
 def complain(message: str, code: int) -> int:

@@ -1,13 +1,11 @@
 """The commands that make the ledger's keys, and replace them."""
 
-import os
 from pathlib import Path
 
 import click
 
 import ledger
-from attunement.cli_common import config_option, followed
-from attunement.config import load
+from attunement.cli_common import config_option, configuration, followed
 from attunement.config_schema import Config
 from attunement.key_files import replace_key, retired, with_pub
 from ledger import KeyFileError, NoteSigner, Signers, SigningKey
@@ -28,7 +26,7 @@ def init_command(config_path: Path | None, path: Path | None, if_missing: bool) 
 
     The same command with --path makes an operator's key.
     """
-    log = load(config_path, os.environ).logging
+    log = configuration(config_path).logging
     for private in [path] if path else [Path(log.key_path), Path(log.log_key_path)]:
         if if_missing and private.exists():
             click.echo(f"{private} is there already", err=True)
@@ -53,7 +51,7 @@ def rotate_command(config_path: Path | None, is_log: bool) -> None:
 
     Example: lambda-attunement keys rotate --log
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder, log = Path(config.logging.audit_ledger_path), config.logging
     key, log_key = keys_in_force(followed(folder, "reading"))
     private = Path(log.log_key_path if is_log else log.key_path)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from attunement.cli_common import (
     EXIT_REFUSED,
     F,
     config_option,
+    configuration,
     first_public_key,
     followed,
     json_option,
@@ -28,7 +28,6 @@ from attunement.cli_common import (
     public_key_option,
     verified,
 )
-from attunement.config import load
 from attunement.explain import Explainer
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
@@ -129,7 +128,7 @@ def verify(
 
     Example: lambda-attunement ledger verify --path ledger --public-key ledger.key.pub
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder = ledger_path(config, path)
     key = first_public_key(config, folder, public_key_path)
     witnesses = tuple(map(_witness, witness_keys))
@@ -157,7 +156,7 @@ def replay(config_path: Path | None, path: Path | None, as_json: bool) -> int:
 
     Example: lambda-attunement ledger replay --path ledger
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder = ledger_path(config, path)
     charter = load_charter(config) if config.governance.operators else None
     replay = Replay(OrderAuditor(charter))
@@ -195,7 +194,7 @@ def show(
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other")
-    records = _selected(ledger_path(load(config_path, os.environ), path), last, wanted)
+    records = _selected(ledger_path(configuration(config_path), path), last, wanted)
     if as_json:
         for record in records:
             click.echo(json.dumps(record_as_json(record), ensure_ascii=False, allow_nan=False))
@@ -240,7 +239,7 @@ def prove(
     """
     if (index is None) == (consistency is None):
         raise click.UsageError("prove takes INDEX, or --consistency OLD NEW")
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder = ledger_path(config, path)
     evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
     if consistency is not None:
@@ -276,7 +275,7 @@ def export(
 
     Example: lambda-attunement ledger export evidence --verdict latched
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     source = ledger_path(config, path)
     evidence = _evidence(source, first_public_key(config, source, public_key_path))
     size = evidence.signed.checkpoint.size
@@ -302,7 +301,7 @@ def explain(config_path: Path | None, path: Path | None, index: int, as_json: bo
 
     Example: lambda-attunement ledger explain 17
     """
-    folder = ledger_path(load(config_path, os.environ), path)
+    folder = ledger_path(configuration(config_path), path)
     explainer = Explainer()
     for record in followed(folder, "reading"):
         if record.sequence == index:

@@ -1,7 +1,6 @@
 """The commands for orders: make one, sign it anywhere, look at it."""
 
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,8 +11,14 @@ from rich.text import Text
 
 import ledger
 from attunement.charter import Charter, load_charter
-from attunement.cli_common import EXIT_ERROR, EXIT_REFUSED, complain, config_option, json_option
-from attunement.config import load
+from attunement.cli_common import (
+    EXIT_ERROR,
+    EXIT_REFUSED,
+    complain,
+    config_option,
+    configuration,
+    json_option,
+)
 from attunement.config_schema import Config
 from attunement.control_client import ControlClient, NoLoopError
 from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S, socket_path
@@ -47,6 +52,7 @@ def order_group() -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="File to write; never overwritten."
 )
+@json_option
 def make(
     action: str,
     config_path: Path | None,
@@ -56,6 +62,7 @@ def make(
     reason: str,
     ttl: float | None,
     out: Path,
+    as_json: bool,
 ) -> None:
     """Write an unsigned order that answers to the ledger as it stands.
 
@@ -63,16 +70,12 @@ def make(
 
     Example: lambda-attunement order make approve --actor ines --reason "feed 3 is back" --out approve.json
     """
-    config = load(config_path, os.environ)
-    life_s = config.governance.order_ttl if ttl is None else ttl
-    if not 0 < life_s <= config.governance.order_ttl:
-        raise click.UsageError(f"--ttl is {life_s:g}, must lie in (0, {config.governance.order_ttl:g}]")
-    book, asked = read_book(config), Action(action)
-    subject = _subject(asked, book, config, alpha, record)
-    now = max(format_utc(datetime.now(UTC)), book.timestamp)
-    made = draft(book, now, life_s, asked, subject, actor, reason)
-    _write(out, made, is_new=True)
-    click.echo(f"order {made.terms.order_id}: {out}")
+    made = make_order(configuration(config_path), Action(action), actor, reason, alpha, record, ttl)
+    write_order(out, made, is_new=True)
+    if as_json:
+        click.echo(json.dumps({"order_id": made.terms.order_id, "file": str(out)}, ensure_ascii=False))
+    else:
+        click.echo(f"order {made.terms.order_id}: {out}")
 
 
 @order_group.command("sign")
@@ -80,12 +83,21 @@ def make(
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="The operator's private key.")
 @click.option("--against", is_flag=True, help="Vote against it instead; counts for a policy.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of the order's own.")
-def sign(path: Path, key: Path, against: bool, out: Path | None) -> None:
-    """Add an operator's signature to an order; needs neither the ledger nor the configuration."""
+@json_option
+def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) -> None:
+    """Add an operator's signature to an order; needs neither the ledger nor the configuration.
+
+    Example: lambda-attunement order sign approve.json --key ines.key
+    """
     choice = Choice.AGAINST if against else Choice.FOR
     signed = sign_order(ledger.load_private(key), read_order(path), choice)
-    _write(path if out is None else out, signed, is_new=out is not None)
-    click.echo(f"order {signed.terms.order_id}: {len(signed.votes)} signed")
+    file = path if out is None else out
+    write_order(file, signed, is_new=out is not None)
+    if as_json:
+        told = {"order_id": signed.terms.order_id, "file": str(file), "signed": len(signed.votes)}
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"order {signed.terms.order_id}: {len(signed.votes)} signed")
 
 
 @order_group.command(
@@ -104,17 +116,10 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 
     Example: lambda-attunement order send approve.json
     """
-    signed, config = read_order(path), load(config_path, os.environ)
-    try:
-        with ControlClient(socket_path(config)) as client:
-            told = client.send_order(signed, wait_s)
-    except NoLoopError as error:
-        return complain(f"{error}: `run --order {path}` carries it out at the next start", EXIT_ERROR)
-    if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
-    else:
-        click.echo(f"order {told['order_id']}: {told['state']}: {'; '.join(told['said'])}")
-    return EXIT_REFUSED if told["state"] == "refused" else 0
+    signed, config = read_order(path), configuration(config_path)
+    return hand_over(
+        config, signed, wait_s, as_json, f"`run --order {path}` carries it out at the next start"
+    )
 
 
 @order_group.command("show")
@@ -123,7 +128,7 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 @json_option
 def show(path: Path, config_path: Path | None, as_json: bool) -> None:
     """Say what an order asks, who signed it, and what would be objected to it now."""
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     signed, charter = read_order(path), load_charter(config)
     book = read_book(config)
     now = max(format_utc(datetime.now(UTC)), book.timestamp)
@@ -145,6 +150,52 @@ def show(path: Path, config_path: Path | None, as_json: bool) -> None:
     for name, text in _rows(charter, signed, found):
         table.add_row(name, Text(text))
     Console().print(table)
+
+
+def hand_over(config: Config, signed: SignedOrder, wait_s: float, as_json: bool, otherwise: str) -> int:
+    """Hand an order to the loop that runs, print what became of it, and return the exit code.
+
+    Args:
+        otherwise: What is said to do where no loop runs.
+
+    Raises:
+        ControlError: the loop refused the request, fell silent, or went away.
+    """
+    try:
+        with ControlClient(socket_path(config)) as client:
+            told = client.send_order(signed, wait_s)
+    except NoLoopError as error:
+        return complain(f"{error}: {otherwise}", EXIT_ERROR)
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+    else:
+        click.echo(f"order {told['order_id']}: {told['state']}: {'; '.join(told['said'])}")
+    return EXIT_REFUSED if told["state"] == "refused" else 0
+
+
+def make_order(
+    config: Config,
+    action: Action,
+    actor: str,
+    reason: str,
+    alpha: float | None = None,
+    record: int | None = None,
+    ttl: float | None = None,
+) -> SignedOrder:
+    """Return an unsigned order that answers to the configured ledger as it stands.
+
+    Raises:
+        UsageError: the life is out of range, or alpha and record do not fit the action.
+        OrderError: actor or reason do not fit, or the ledger is empty.
+        LedgerReadError, LedgerTamperedError: the ledger cannot be read.
+    """
+    life_s = config.governance.order_ttl if ttl is None else ttl
+    if not 0 < life_s <= config.governance.order_ttl:
+        raise click.UsageError(f"--ttl is {life_s:g}, must lie in (0, {config.governance.order_ttl:g}]")
+    book = read_book(config)
+    subject = _subject(action, book, config, alpha, record)
+    now = max(format_utc(datetime.now(UTC)), book.timestamp)
+    return draft(book, now, life_s, action, subject, actor, reason)
 
 
 def read_order(path: Path) -> SignedOrder:
@@ -211,7 +262,13 @@ def _commit(book: OrderBook, alpha: int | None, record: int | None) -> Commit:
     raise click.UsageError("no commit like that is among the newest of the ledger: see `ledger show`")
 
 
-def _write(path: Path, signed: SignedOrder, *, is_new: bool) -> None:
+def write_order(path: Path, signed: SignedOrder, *, is_new: bool) -> None:
+    """Write an order's file, over another one only if it is not to be new.
+
+    Raises:
+        UsageError: it is to be new, and a file is there.
+        OSError: it cannot be written.
+    """
     data = f"{signed.encode()}\n".encode()
     if not is_new:
         files.replace(str(path), data, _FILE_MODE)

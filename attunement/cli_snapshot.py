@@ -1,7 +1,6 @@
 """The commands that save where a ledger stands, and check what was saved against it."""
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from attunement.asking import release
 from attunement.assembly import build_optimizer
 from attunement.cli_common import (
     config_option,
+    configuration,
     followed,
     json_option,
     ledger_path,
@@ -18,7 +18,6 @@ from attunement.cli_common import (
     public_key,
     public_key_option,
 )
-from attunement.config import load
 from attunement.config_schema import Config
 from attunement.optimizer_memory import OptimizerMemoryError, put, read_memory, restore_memory
 from attunement.snapshot import Snapshot, SnapshotError, Surveyor
@@ -41,7 +40,7 @@ def save_command(config_path: Path | None, path: Path | None, file: Path) -> Non
 
     Example: lambda-attunement save monday.snapshot
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     key = ledger.load_private(config.logging.key_path)
     surveyor = Surveyor()
     surveyor.follow(followed(ledger_path(config, path), "replaying"))
@@ -73,7 +72,7 @@ def load_command(
 
     Example: lambda-attunement load monday.snapshot
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder, key = ledger_path(config, path), public_key(config, public_key_path)
     snapshot = read_snapshot(file, key)
     surveyor = Surveyor()

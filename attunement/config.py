@@ -1,6 +1,6 @@
-"""Reading a configuration from YAML and the environment, and writing it back."""
+"""Reading a configuration from YAML, the environment and flags, and writing it back."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
@@ -12,32 +12,71 @@ from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from attunement.config_option import checked, shown
-from attunement.config_schema import ROOT, VERSION, Config, ConfigError, describe
+from attunement.config_schema import ROOT, VERSION, Config, ConfigError, OptionInfo, describe
 
 ENVIRONMENT_PREFIX = f"{ROOT.upper()}__"
 _SETTINGS = f"{ROOT}.optimizer.settings"
 _SETTING = f"{ENVIRONMENT_PREFIX}OPTIMIZER__SETTINGS__"
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Read the configuration: defaults, then the YAML file, then the environment.
+@attrs.frozen
+class Loaded:
+    """A configuration, and where its values came from.
 
-    A key ``attunement.safety.entropy_max`` is ``ATTUNEMENT__SAFETY__ENTROPY_MAX`` in the environment, its
-    value read as YAML. Every key's own check is made first; checks across keys follow once all of them hold.
+    Attributes:
+        config: The configuration.
+        origins: Each key that does not have its default, e.g. ``attunement.safety.entropy_max``, with the
+            file and line, the variable or the flag that gave it.
+    """
+
+    config: Config
+    origins: Mapping[str, str]
+
+
+def load(path: Path | None, environ: Mapping[str, str], flags: Sequence[str] = ()) -> Config:
+    """Read the configuration: defaults, then the YAML file, then the environment, then flags.
+
+    A key ``attunement.safety.entropy_max`` is ``ATTUNEMENT__SAFETY__ENTROPY_MAX`` in the environment and
+    ``safety.entropy_max=0.002`` as a flag, its value read as YAML. Every key's own check is made first;
+    checks across keys follow once all of them hold.
 
     Args:
-        path: The YAML file, or None for defaults and environment alone.
+        path: The YAML file, or None for defaults, environment and flags alone.
         environ: The environment, as ``os.environ``.
+        flags: Assignments ``key=value``; of two to one key the later one holds.
 
     Raises:
         ConfigError: The file cannot be read or parsed, or keys are unknown, mistyped, out of range or in
             contradiction; all such problems at once.
     """
-    document = {} if path is None else _document(path)
-    problems = list(_overlay(document, environ))
-    return _structured(document, problems)
+    return load_with_origins(path, environ, flags).config
+
+
+def load_with_origins(path: Path | None, environ: Mapping[str, str], flags: Sequence[str] = ()) -> Loaded:
+    """Read the configuration as ``load`` does, and tell where each value came from.
+
+    Raises:
+        ConfigError: As for ``load``.
+    """
+    document, origins = ({}, {}) if path is None else _document(path)
+    problems = [*_overlay(document, origins, environ), *_assign(document, origins, flags)]
+    return Loaded(_structured(document, problems), origins)
+
+
+def find_option(key: str) -> OptionInfo:
+    """Return the row of a key, given with or without the leading ``attunement.``.
+
+    Raises:
+        ConfigError: There is no such key; the nearest one is named.
+    """
+    known = {info.key: info for info in describe()}
+    full = key if key.startswith(f"{ROOT}.") else f"{ROOT}.{key}"
+    if full not in known:
+        raise ConfigError(f"{key} is not a key, the nearest key is {_nearest(full, known)}")
+    return known[full]
 
 
 def loads(text: str) -> Config:
@@ -52,7 +91,7 @@ def loads(text: str) -> Config:
 def dump(config: Config) -> str:
     """Write the configuration as YAML that ``loads`` reads back as an equal value."""
     text = StringIO()
-    _yaml().dump({"version": VERSION, ROOT: _plain(config)}, text)
+    _yaml().dump({"version": VERSION, ROOT: plain(config)}, text)
     return text.getvalue()
 
 
@@ -63,20 +102,32 @@ def _yaml() -> Any:
     return yaml
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a configuration, or a part of one, as YAML's and JSON's types."""
     if attrs.has(type(value)):
-        return {field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, Mapping):
         return dict(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+    return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _document(path: Path) -> dict[Any, Any]:
+def _document(path: Path) -> tuple[dict[Any, Any], dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return _section(_parsed(text, str(path)), str(path))
+    section = _section(_parsed(text, str(path)), str(path))
+    return section, dict(_lines(_yaml().compose(text), str(path), ""))
+
+
+def _lines(node: Any, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+    known = {info.key for info in describe()}
+    for key, value in node.value:
+        name = f"{prefix}{key.value}"
+        if name in known or not isinstance(value.value, list):
+            yield name, f"{path}, line {key.start_mark.line + 1}"
+        if isinstance(value, MappingNode):
+            yield from _lines(value, path, f"{name}.")
 
 
 def _parsed(text: str, name: str) -> Any:
@@ -110,31 +161,63 @@ def _section(document: Any, name: str) -> dict[Any, Any]:
     return dict(section)
 
 
-def _overlay(document: dict[Any, Any], environ: Mapping[str, str]) -> Iterator[str]:
+def _overlay(document: dict[Any, Any], origins: dict[str, str], environ: Mapping[str, str]) -> Iterator[str]:
     """Put the environment's values into the document, and tell of those that cannot be."""
-    keys = {_variable(info.key): info.key for info in describe() if "[]" not in info.key}
-    del keys[_variable(_SETTINGS)]
+    keys = {variable(key): key for key in _leaves()}
     for name in sorted(name for name in environ if name.upper().startswith(ENVIRONMENT_PREFIX)):
-        path = keys[name].split(".") if name in keys else _settings_path(name)
-        if path is None:
+        key = keys.get(name) or _setting_key(name)
+        if key is None:
             nearest = _nearest(name.upper(), [*keys, f"{_SETTING}<NAME>"])
             yield f"{name} is not known, the nearest name is {nearest}"
-        elif not environ[name].strip():
-            yield f"{name} is empty, must hold a value"
         else:
-            try:
-                _put(document, path[1:], _parsed(environ[name], name))
-            except ConfigError as error:
-                yield from error.problems
+            yield from _set(document, origins, key, environ[name], name, f"environment, {name}")
 
 
-def _variable(key: str) -> str:
+def _assign(document: dict[Any, Any], origins: dict[str, str], flags: Sequence[str]) -> Iterator[str]:
+    """Put the flags' values into the document, and tell of those that cannot be."""
+    keys = [*_leaves(), f"{_SETTINGS}.<name>"]
+    for flag in flags:
+        name, is_assigned, text = flag.partition("=")
+        key = name if name.startswith(f"{ROOT}.") else f"{ROOT}.{name}"
+        if not is_assigned:
+            yield f"--set {flag} must have the form key=value"
+        elif key not in keys[:-1] and not _is_setting(key):
+            yield f"--set {name} is not a key, the nearest key is {_nearest(key, keys)}"
+        else:
+            yield from _set(document, origins, key, text, f"--set {name}", f"flag, --set {flag}")
+
+
+def _set(
+    document: dict[Any, Any], origins: dict[str, str], key: str, text: str, name: str, origin: str
+) -> Iterator[str]:
+    if not text.strip():
+        yield f"{name} is empty, must hold a value"
+        return
+    try:
+        _put(document, key.split(".")[1:], _parsed(text, name))
+    except ConfigError as error:
+        yield from error.problems
+    else:
+        origins[key] = origin
+
+
+def _leaves() -> list[str]:
+    return [info.key for info in describe() if "[]" not in info.key and info.key != _SETTINGS]
+
+
+def _is_setting(key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    return section == _SETTINGS and name != ""
+
+
+def variable(key: str) -> str:
+    """Return the name of a key in the environment."""
     return "__".join(key.upper().split("."))
 
 
-def _settings_path(name: str) -> list[str] | None:
+def _setting_key(name: str) -> str | None:
     setting = name.removeprefix(_SETTING)
-    return [*_SETTINGS.split("."), setting.lower()] if name.startswith(_SETTING) and setting else None
+    return f"{_SETTINGS}.{setting.lower()}" if name.startswith(_SETTING) and setting else None
 
 
 def _put(document: dict[Any, Any], path: list[str], value: Any) -> None:

@@ -30,7 +30,19 @@ class Interval:
         return f"{left}{_figure(self.low)}, {_figure(self.high)}{right}"
 
 
-def option(default: Any, doc: str, *, unit: str = "", within: Interval | None = None) -> Any:
+Change = Literal["order", "reload", "restart"]
+"""How a changed key comes into force: an operator's order, a SIGHUP to the run, or the next start."""
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    unit: str = "",
+    within: Interval | None = None,
+    guards: str = "",
+    change: Change = "restart",
+) -> Any:
     """Declare one key of a configuration class.
 
     Args:
@@ -38,8 +50,10 @@ def option(default: Any, doc: str, *, unit: str = "", within: Interval | None = 
         doc: What the key means, in one sentence.
         unit: The unit of its number, empty where there is none.
         within: The range of its number; every number has one.
+        guards: What it protects, and against what; empty where it protects nothing.
+        change: How a changed value comes into force; ``order`` for what is part of the kernel's policy.
     """
-    metadata = {"doc": doc, "unit": unit, "within": within}
+    metadata = {"doc": doc, "unit": unit, "within": within, "guards": guards, "change": change}
     return attrs.field(default=default, validator=_validate, metadata=metadata)
 
 

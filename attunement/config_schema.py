@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from attunement.config_option import Interval, expectation, option
+from attunement.config_option import Change, Interval, expectation, option
 
 ROOT = "attunement"
 VERSION = 1
@@ -35,45 +35,91 @@ class SafetyConfig:
     """What the kernel enforces."""
 
     entropy_max: float = option(
-        0.002, "Largest rise of entropy a safe reading may show.", unit="1/cycle", within=_UNIT
+        0.002,
+        "Largest rise of entropy a safe reading may show.",
+        unit="1/cycle",
+        within=_UNIT,
+        guards="Against disorder: nothing is granted, and nothing committed, while entropy rises faster.",
+        change="order",
     )
-    h_internal_min: float = option(0.95, "Smallest internal coherence a safe reading may show.", within=_UNIT)
+    h_internal_min: float = option(
+        0.95,
+        "Smallest internal coherence a safe reading may show.",
+        within=_UNIT,
+        guards="Against nodes that drift apart: no proposal is granted and no trial committed below it.",
+        change="order",
+    )
     revert_on_failure: bool = option(
-        True, "Revert a step that measured worse; false commits it if it is safe (the tolerance is infinite)."
+        True,
+        "Revert a step that measured worse; false commits it if it is safe (the tolerance is infinite).",
+        guards="Against a loss of coherence: a step after which Ĉ fell too far is taken back.",
+        change="order",
     )
     k_max: float = option(
         10.0,
         "K, the largest exponent of m_t: m_t stays within exp(±K).",
         within=Interval(0, 100, low_open=True),
+        guards="Against an exponent that leaves ±K: no α is granted with α·drive > K (theorem T4).",
+        change="order",
     )
     kappa: float = option(
         0.9,
         "κ, the exponent bound kept by loop gain ≤ κ·exp(−κ) (theorem T11).",
         within=Interval(0, 1, low_open=True),
+        guards="Against runaway: no α is granted with α·loop_gain > κ·exp(−κ) (theorems T4, T11, T12).",
+        change="order",
     )
-    alpha_safe: float | None = option(None, "Where a retreat leads to; null means alpha_min.", within=_ALPHA)
+    alpha_safe: float | None = option(
+        None,
+        "Where a retreat leads to; null means alpha_min.",
+        within=_ALPHA,
+        guards="Where α goes when a reading is unsafe: no event then moves it away from here (theorem T6).",
+        change="order",
+    )
     entropy_severe: float | None = option(
         None,
         "Rise of entropy that is an emergency; null means ten times entropy_max.",
         unit="1/cycle",
         within=_UNIT,
+        guards="Against a shock: the kernel latches EMERGENCY, which only an approval leaves (theorem T5).",
+        change="order",
     )
     h_internal_severe: float | None = option(
         None,
         "Internal coherence below which it is an emergency; null means 0.80, or h_internal_min if less.",
         within=_UNIT,
+        guards="Against a shock: the kernel latches EMERGENCY, which only an approval leaves (theorem T5).",
+        change="order",
     )
-    reverts_max: int = option(8, "Reverts in a row that are an emergency.", unit="trials", within=_COUNT)
+    reverts_max: int = option(
+        8,
+        "Reverts in a row that are an emergency.",
+        unit="trials",
+        within=_COUNT,
+        guards="Against an optimizer that is wrong again and again: the kernel latches EMERGENCY.",
+        change="order",
+    )
     missed_max: int = option(
-        5, "Cycles in a row without a new sample that are an emergency.", unit="cycles", within=_COUNT
+        5,
+        "Cycles in a row without a new sample that are an emergency.",
+        unit="cycles",
+        within=_COUNT,
+        guards="Against flying blind: without readings the kernel latches EMERGENCY.",
+        change="order",
     )
     trial_deadline: float = option(
-        5.0, "Time after which a trial that nobody settled is reverted.", unit="s", within=_SECONDS
+        5.0,
+        "Time after which a trial that nobody settled is reverted.",
+        unit="s",
+        within=_SECONDS,
+        guards="Against a trial left open by a loop that hangs.",
     )
     tolerance: float | Literal["auto"] = option(
         "auto",
         "Fall of Ĉ that still counts as no worse; auto takes it from the measured noise.",
         within=_UNIT,
+        guards="Against a loss of coherence that single samples do not show; part of revert_on_failure.",
+        change="order",
     )
 
 
@@ -94,7 +140,11 @@ class OptimizerConfig:
     name: str = option("supervisor", "The optimizer that proposes, by its registered name.")
     seed: int = option(0, "Seed of the optimizer's random numbers.", within=_SEED)
     ask_timeout: float = option(
-        0.5, "Time an optimizer may take to answer before it is passed over.", unit="s", within=_SECONDS
+        0.5,
+        "Time an optimizer may take to answer before it is passed over.",
+        unit="s",
+        within=_SECONDS,
+        guards="Against an optimizer that hangs: the loop never waits longer.",
     )
     settings: Mapping[str, Any] = option(attrs.Factory(dict), "Settings of the optimizer, by its own names.")
     isolate: bool = option(
@@ -225,7 +275,16 @@ class LoggingConfig:
     key_path: str = option("var/ledger.key", "File of the key that signs its records.")
     log_key_path: str = option("var/ledger-log.key", "File of the key that signs its checkpoints.")
     origin: str = option("localhost/lambda-attunement", "Name of the ledger, unique among logs.")
-    level: Literal["debug", "info", "warning", "error"] = option("info", "Least level that is logged.")
+    format: Literal["json", "console"] | None = option(
+        None, "Form of the log of decisions; null keeps no log, the ledger holds every decision anyway."
+    )
+    file: str | None = option(None, "File that the log is added to; null means stderr.")
+    level: Literal["debug", "info", "warning", "error"] = option(
+        "info",
+        "Least level that is logged: debug for what held, warning for what was refused or taken back, error "
+        "for a retreat or a latch.",
+        change="reload",
+    )
 
 
 @attrs.frozen
@@ -241,10 +300,18 @@ class EscalationConfig:
     """When trials that are taken back again and again are somebody's concern."""
 
     reverts: int = option(
-        6, "Trials taken back within the window that raise an alert.", unit="trials", within=_COUNT
+        6,
+        "Trials taken back within the window that raise an alert.",
+        unit="trials",
+        within=_COUNT,
+        change="reload",
     )
     window: int = option(
-        40, "Newest cycles that they are counted in.", unit="cycles", within=Interval(1, 100_000)
+        40,
+        "Newest cycles that they are counted in.",
+        unit="cycles",
+        within=Interval(1, 100_000),
+        change="reload",
     )
     backoff: int = option(
         200,
@@ -252,11 +319,20 @@ class EscalationConfig:
         "after a window without a trial taken back.",
         unit="cycles",
         within=Interval(1, 10**6),
+        change="reload",
     )
     command: str | None = option(
-        None, "Command that is run for an alert, without a shell; it gets the alert as JSON on its input."
+        None,
+        "Command that is run for an alert, without a shell; it gets the alert as JSON on its input.",
+        change="reload",
     )
-    command_timeout: float = option(10.0, "Time that the command may take.", unit="s", within=_SECONDS)
+    command_timeout: float = option(
+        10.0,
+        "Time that the command may take.",
+        unit="s",
+        within=_SECONDS,
+        change="reload",
+    )
 
 
 @attrs.frozen
@@ -266,10 +342,24 @@ class GovernanceConfig:
     operators: tuple[OperatorConfig, ...] = option(
         (), "Operators; without any, nobody may approve, override or change policy."
     )
-    quorum: int = option(1, "Operators that an order needs; a freeze needs one.", within=Interval(1, 64))
-    psi_min: float = option(0.5, "Smallest Ψ at which a changed policy is adopted.", within=_UNIT)
+    quorum: int = option(
+        1,
+        "Operators that an order needs; a freeze needs one.",
+        within=Interval(1, 64),
+        guards="Against one operator alone: an approval, override or policy needs so many signatures.",
+    )
+    psi_min: float = option(
+        0.5,
+        "Smallest Ψ at which a changed policy is adopted.",
+        within=_UNIT,
+        guards="Against a changed policy while the system itself is in doubt.",
+    )
     order_ttl: float = option(
-        3600.0, "Longest life of an order.", unit="s", within=Interval(0, 30 * 86_400, low_open=True)
+        3600.0,
+        "Longest life of an order.",
+        unit="s",
+        within=Interval(0, 30 * 86_400, low_open=True),
+        guards="Against an old order that is found and sent again.",
     )
     predecessor: str | None = option(
         None,
@@ -289,10 +379,27 @@ class Config:
 
     enabled: bool = option(True, "Attune; false leaves α at alpha_initial.")
     alpha_initial: float = option(1.0, "α at the first start.", within=_ALPHA)
-    alpha_min: float = option(0.8, "Smallest α.", within=_ALPHA)
-    alpha_max: float = option(1.2, "Largest α.", within=_ALPHA)
+    alpha_min: float = option(
+        0.8,
+        "Smallest α.",
+        within=_ALPHA,
+        guards="α never lies below it, after any event (theorem T1).",
+        change="order",
+    )
+    alpha_max: float = option(
+        1.2,
+        "Largest α.",
+        within=_ALPHA,
+        guards="α never lies above it, after any event (theorem T1).",
+        change="order",
+    )
     delta_alpha_max: float = option(
-        0.02, "Largest change of α by one event.", unit="per event", within=Interval(0, 1, low_open=True)
+        0.02,
+        "Largest change of α by one event.",
+        unit="per event",
+        within=Interval(0, 1, low_open=True),
+        guards="Against jumps: α never moves further in one event, whatever the event (theorem T2).",
+        change="order",
     )
     lr: float | Literal["auto"] = option(
         "auto",
@@ -367,6 +474,8 @@ class OptionInfo:
     default: object
     unit: str
     doc: str
+    guards: str
+    change: Change
 
 
 def describe() -> tuple[OptionInfo, ...]:
@@ -382,7 +491,8 @@ def _describe(section: type[Any], prefix: str) -> Iterator[OptionInfo]:
             continue
         default = {} if field.type == Mapping[str, Any] else field.default
         accepts = expectation(field.type, field.metadata["within"])
-        yield OptionInfo(key, accepts, default, field.metadata["unit"], field.metadata["doc"])
+        told = field.metadata
+        yield OptionInfo(key, accepts, default, told["unit"], told["doc"], told["guards"], told["change"])
         for member in get_args(field.type):
             if attrs.has(member):
                 yield from _describe(member, f"{key}[]")

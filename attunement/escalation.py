@@ -86,6 +86,11 @@ class CommandHook:
             raise EscalationError(f"command ended with {done.returncode}: {said}")
 
 
+def command_hook(settings: EscalationConfig) -> Hook | None:
+    """Return the hook that settings describe, None if they name no command."""
+    return None if settings.command is None else CommandHook(settings.command, settings.command_timeout)
+
+
 class Escalation:
     """Watches a controller's reports, and raises an alert when too many trials are taken back.
 
@@ -130,6 +135,16 @@ class Escalation:
             self._silent_until = self._now + self._backoff
             self._backoff = min(2 * self._backoff, self._settings.backoff << BACKOFF_DOUBLINGS)
             self._raise(report)
+
+    def reconfigure(self, settings: EscalationConfig) -> None:
+        """Go on with other settings; a silence that has begun lasts as long as it was to last."""
+        if (settings.command, settings.command_timeout) != (
+            self._settings.command,
+            self._settings.command_timeout,
+        ):
+            self._hook = command_hook(settings)
+        self._settings = settings
+        self._backoff = settings.backoff
 
     def close(self) -> None:
         """Wait until every hook has ended."""

@@ -1,5 +1,6 @@
 """One run of an engine under attunement, until its cycles are done or somebody stops it."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from typing import Protocol
 import attrs
 
 from attunement.sources import SourceExhaustedError
+
+_STANDARD = (0, 1, 2)
 
 
 class SteppedEngine(Protocol):
@@ -59,15 +62,56 @@ def run_cycles(
     return Ending(done, "stopped")
 
 
+class Stop(threading.Event):
+    """Set by whoever wants the run to end.
+
+    Attributes:
+        cause: Why, in words.
+        is_reload_wanted: Whether the configuration is to be read again, which a run does between cycles.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cause = "stopped"
+        self.is_reload_wanted = False
+        self._terminals = [descriptor for descriptor in _STANDARD if os.isatty(descriptor)]
+
+    def hang_up(self) -> None:
+        """End the run if the terminal it was started at is gone, else have the configuration read again."""
+        if not self.ends_without_terminal():
+            self.is_reload_wanted = True
+
+    def ends_without_terminal(self) -> bool:
+        """Say whether the terminal it was started at is gone; then what is written there goes nowhere."""
+        gone = [descriptor for descriptor in self._terminals if not os.isatty(descriptor)]
+        for descriptor in gone:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+        if gone:
+            self._terminals = []
+            self.cause = "the terminal was closed"
+            self.set()
+        return bool(gone)
+
+
 @contextmanager
-def stopped_by_signals() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event while the block runs."""
-    stop = threading.Event()
+def stopped_by_signals() -> Iterator[Stop]:
+    """Turn SIGINT, SIGTERM and the end of the terminal into an event while the block runs.
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+    SIGHUP while the terminal is there, or where there never was one, asks for the configuration to be read
+    again.
+    """
+    stop = Stop()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            stop.hang_up()
+        else:
+            stop.set()
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, on_signal) for number in signals}
     try:
         yield stop
     finally:

@@ -114,10 +114,10 @@ def test_the_console_script_exits_with_the_code(monkeypatch, capsys):
 
 
 def test_an_interruption_is_an_error(cli, monkeypatch):
-    def interrupted(path, environ):
+    def interrupted(path, environ, flags):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("attunement.cli.load", interrupted)
+    monkeypatch.setattr("attunement.cli_common.load", interrupted)
     code, _, err = cli("config", "check")
     assert (code, err.strip()) == (1, "error: interrupted")
 
