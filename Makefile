@@ -75,7 +75,7 @@ crosshair: .venv/dev.stamp
 
 # The properties of rounding and of the rules once more, their inputs chosen by CrossHair instead of by chance.
 crosshair-nightly: .venv/nightly.stamp
-	$(BIN)/python -m pytest -v -m crosshair --hypothesis-profile=crosshair --durations=0 tests/kernel
+	$(BIN)/python -m pytest -v -m crosshair --hypothesis-profile=crosshair --hypothesis-show-statistics tests/kernel
 
 figures: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_companion.py

@@ -302,6 +302,8 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
             text, is_proved = proofs.explain(explained)
         except proofs.UnknownTheoremError as error:
             raise click.UsageError(str(error)) from error
+        except proofs.ProofError as error:
+            return complain(str(error), EXIT_REFUSED)
         click.echo(text)
         return 0 if is_proved else EXIT_REFUSED
     with progress_bar() as progress:

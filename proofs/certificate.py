@@ -22,7 +22,7 @@ from proofs.prove import Progress, Run, discharge_all, results_of
 from proofs.report import REPORT_NAME, write_report
 from proofs.solvers import Discharge, Verdict
 from proofs.source import Kernel, shipped_kernel
-from proofs.specification import FOLD, LAST, TOLERANCE_LAST
+from proofs.specification import FOLD, LAST, NANO, TOLERANCE_LAST
 from proofs.stability import VARIATION_FLOOR, VARIATION_MOST, spread_of
 from proofs.theorems import Theorem
 
@@ -30,6 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 CERTIFICATE = "proofs/certificate.json"
 EXPORTS = "proofs/smt2"
 MUTATION = "proofs/mutation.json"
+PROVED_CONSTANTS: Mapping[str, int] = {
+    "CYCLE_LAST": LAST,
+    "LOOP_GAIN_FOLD": FOLD,
+    "NANO": NANO,
+    "NANO_SQUARED": NANO * NANO,
+    "TOLERANCE_LAST": TOLERANCE_LAST,
+}
 
 
 class CertificateError(ProofError):
@@ -82,7 +89,7 @@ def build(run: Run, kernel: Kernel) -> dict[str, Any]:
         "kernel": {
             "digest": kernel.digest,
             "sources": {name: _sha256(text) for name, text in kernel.sources.items()},
-            "constants": {"CYCLE_LAST": LAST, "LOOP_GAIN_FOLD": FOLD, "TOLERANCE_LAST": TOLERANCE_LAST},
+            "constants": _constants(kernel),
         },
         "solvers": {
             "z3": z3.get_version_string(),
@@ -93,6 +100,16 @@ def build(run: Run, kernel: Kernel) -> dict[str, Any]:
         "hypotheses": _hypotheses(run, kernel),
         "mutation": _mutation(kernel),
     }
+
+
+def _constants(kernel: Kernel) -> dict[str, int]:
+    """The kernel's constants, each the one that the specification names."""
+    for name, proved in PROVED_CONSTANTS.items():
+        module = kernel.limits if hasattr(kernel.limits, name) else kernel.quantity
+        found = getattr(module, name)
+        if found != proved:
+            raise CertificateError(f"{name} is {found}, the one proved is {proved}")
+    return dict(PROVED_CONSTANTS)
 
 
 def build_theorems(run: Run) -> list[dict[str, Any]]:

@@ -38,11 +38,11 @@ class Row:
         goals: Number of goals that together are the theorem.
         paths: Number of paths of the kernel they speak of.
         verdict: PROVED if every goal is, by every means it is given to.
-        words: Number of goals that fit 64-bit words and so were given to bitwuzla.
         rlimit: Z3's resource units, of all goals together.
         trusted: Number of steps that cvc5's proofs take on trust.
         counterexample: A Python call that breaks the claim, if one was found.
         reason: Which goal failed, by which means, and why.
+        words: Number of goals that fit 64-bit words and so were given to bitwuzla.
     """
 
     identifier: str
@@ -51,11 +51,11 @@ class Row:
     goals: int
     paths: int
     verdict: Verdict
-    words: int
     rlimit: int
     trusted: int
     counterexample: str = ""
     reason: str = ""
+    words: int = 0
 
 
 @attrs.frozen
@@ -217,9 +217,9 @@ def _row(item: Theorem, run: Run) -> Row:
         item.identifier, item.name, item.statement, len(goals),
         sum(goal.paths for goal in goals) + sum(answer.paths for _, _, answer in answers),
         Verdict.PROVED if answers else Verdict.UNKNOWN,
-        sum(answer.box > 0 for _, _, answer in answers),
         sum(answer.rlimit for _, _, answer in answers),
         sum(sum(answer.trusted.values()) for _, _, answer in answers),
+        words=sum(answer.box > 0 for _, _, answer in answers),
     )  # fmt: skip
     for goal, means, answer in answers:
         if answer.verdict is not Verdict.PROVED and not _left_out(means, answer):

@@ -1,5 +1,6 @@
 """A scripted engine and optimizer, and the loop of real parts around them."""
 
+import importlib.util
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, settings
 from ledger_bench import signers_of
 
 from attunement.acceptance import AcceptanceTest
@@ -40,6 +42,29 @@ from ledger import (
 )
 from optimizers.protocol import HOLD
 from optimizers.protocol import Outcome as Told
+
+NIGHTLY = "crosshair"
+"""The profile under which CrossHair chooses the inputs of the properties marked for it."""
+
+NIGHTLY_EXAMPLES = 10
+"""Paths that CrossHair may follow in one property; it gives up on a path after 2.5 seconds."""
+
+HAS_CROSSHAIR = importlib.util.find_spec("hypothesis_crosshair_provider") is not None
+
+settings.register_profile(
+    NIGHTLY,
+    backend="crosshair" if HAS_CROSSHAIR else "hypothesis",
+    max_examples=NIGHTLY_EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip all under the nightly profile where CrossHair's backend is missing: chance is no stand-in."""
+    if config.getoption("--hypothesis-profile") == NIGHTLY and not HAS_CROSSHAIR:
+        for item in items:
+            item.add_marker(pytest.mark.skip("hypothesis-crosshair is not installed (extra: nightly)"))
 
 
 class ScriptedEngine:

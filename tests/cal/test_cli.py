@@ -663,3 +663,5 @@ def test_what_is_not_proved_is_refused(cli, monkeypatch):
     assert proofs.Verdict.REFUTED.value in out
     monkeypatch.setattr(proofs, "prove_all", impure)
     assert cli("prove") == (3, "", "error: kernel.rules calls open\n")
+    monkeypatch.setattr(proofs, "explain", lambda name: impure(name, None))
+    assert cli("prove", "--explain", "T5") == (3, "", "error: kernel.rules calls open\n")

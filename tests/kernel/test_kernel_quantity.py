@@ -7,12 +7,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernel.quantity import NANO, MalformedQuantityError, round_down, round_nearest, round_up, to_float
+from kernel.quantity import (
+    NANO,
+    MalformedQuantityError,
+    ceil_ratio,
+    floor_ratio,
+    nearest_ratio,
+    round_down,
+    round_nearest,
+    round_up,
+    to_float,
+)
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 ROUNDERS = (round_down, round_nearest, round_up)
 
 
+@pytest.mark.crosshair
+@given(st.integers(), st.integers(min_value=1))
+def test_an_image_is_less_than_a_unit_away_on_the_side_it_is_for(numerator: int, denominator: int) -> None:
+    exact = numerator * NANO
+    down, up = floor_ratio(numerator, denominator), ceil_ratio(numerator, denominator)
+    near = nearest_ratio(numerator, denominator)
+    assert down * denominator <= exact < (down + 1) * denominator
+    assert (up - 1) * denominator < exact <= up * denominator
+    assert -denominator < 2 * (near * denominator - exact) <= denominator
+
+
+@pytest.mark.crosshair
 @given(finite)
 def test_rounding_brackets_the_exact_value(x: float) -> None:
     exact = Fraction(x) * NANO
@@ -22,6 +44,7 @@ def test_rounding_brackets_the_exact_value(x: float) -> None:
     assert abs(near - exact) <= Fraction(1, 2)
 
 
+@pytest.mark.crosshair
 @given(finite, st.integers(min_value=-(10**30), max_value=10**30))
 def test_a_real_value_past_a_limit_stays_past_it_when_rounded_against_the_proposer(
     x: float, limit: int
@@ -33,11 +56,13 @@ def test_a_real_value_past_a_limit_stays_past_it_when_rounded_against_the_propos
         assert round_down("x", x) < limit
 
 
+@pytest.mark.crosshair
 @given(st.integers(min_value=1, max_value=2**52))
 def test_alpha_goes_to_the_engine_and_back_unchanged(nano: int) -> None:
     assert round_nearest("alpha", to_float(nano)) == nano
 
 
+@pytest.mark.crosshair
 @given(st.integers(min_value=-(10**308), max_value=10**308))
 def test_integers_are_exact(value: int) -> None:
     for rounder in ROUNDERS:

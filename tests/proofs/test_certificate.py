@@ -39,6 +39,10 @@ def test_every_certified_goal_is_proved_by_every_means() -> None:
         goal[means]["verdict"] for goal in GOALS.values() for means in goal.keys() & {"z3", "cvc5", "witness"}
     ]
     assert set(verdicts) == {"proved"}
+    words = [goal["bitwuzla"] for goal in GOALS.values() if "bitwuzla" in goal]
+    assert {told["verdict"] for told in words if "box" in told} == {"proved"}
+    assert all(told["verdict"] == "unfit" and told["reason"] for told in words if "box" not in told)
+    assert sum("box" in told for told in words) > 150
     assert sum("cvc5" in goal for goal in GOALS.values()) > 150
     assert sum(len(goal["cvc5"].get("trusted", {})) for goal in GOALS.values() if "cvc5" in goal) < 10
 
@@ -82,6 +86,26 @@ def test_a_broken_kernel_gets_no_certificate(monkeypatch: pytest.MonkeyPatch) ->
         CertificateError, match="fold_is_the_largest_nano_below_one_over_e is refuted: fold by z3"
     ):
         generate()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("limits", "CYCLE_LAST"),
+        ("limits", "LOOP_GAIN_FOLD"),
+        ("limits", "TOLERANCE_LAST"),
+        ("quantity", "NANO"),
+        ("quantity", "NANO_SQUARED"),
+    ],
+)
+def test_a_constant_that_is_not_the_one_proved_gets_no_certificate(run: Run, module: str, name: str) -> None:
+    kernel = kernel_from()
+    kept = getattr(getattr(kernel, module), name)
+    for part in (kernel.limits, kernel.quantity):
+        if hasattr(part, name):
+            setattr(part, name, kept + 1)
+    with pytest.raises(CertificateError, match=f"{name} is {kept + 1}, the one proved is {kept}"):
+        build(run, kernel)
 
 
 def test_generated_files_are_written_compared_and_swept(
