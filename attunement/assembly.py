@@ -22,10 +22,11 @@ from attunement.order import Action, SignedOrder
 from attunement.order_book import Commit, OrderBook
 from attunement.order_desk import LEAVE, OrderDesk, PolicyMismatchError, Signatory
 from attunement.policy import kernel_limits
+from attunement.snapshot import Snapshot, SnapshotError
 from attunement.telemetry import Subscriber
-from kernel import Limits, SafetyKernel
+from kernel import Limits, SafetyKernel, State
 from kernel.quantity import to_float
-from ledger import Ledger, Signers, Verdict, read_records, verify
+from ledger import Ledger, PrefixError, Signers, Verdict, read_records, verify
 from optimizers import registry
 from optimizers.protocol import Optimizer, Space
 
@@ -48,6 +49,9 @@ class Attunement:
         watchers: Told every record of governance.
         hook: Told every alert; None runs the configuration's command, if there is one.
         allow_unverified: Run a kernel that is not the one the certificate speaks of, and record that.
+        snapshot: Where the ledger stood, so that what came before need not be verified and read again. If
+            the ledger does not begin as it says, the whole ledger is verified and the snapshot counts for
+            nothing; `snapshot_refused` then says why.
 
     Raises:
         UnverifiedKernelError: the kernel is another than the proved one, and that is not allowed.
@@ -73,6 +77,7 @@ class Attunement:
         watchers: Sequence[RecordWatcher] = (),
         hook: Hook | None = None,
         allow_unverified: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self._doubts = doubts()
         if self._doubts and not allow_unverified:
@@ -90,7 +95,8 @@ class Attunement:
         _require_keys_apart(charter, signers)
         objective, tolerance = config.objective, config.safety.tolerance
         is_adopted_here = signatory is not None or any(_adopts(order, limits) for order in orders)
-        self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
+        self._folder = Path(config.logging.audit_ledger_path)
+        self.ledger, self._snapshot, self.snapshot_refused = _opened(self._folder, signers, snapshot)
         try:
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
             self.kernel = self._kernel(config, limits, engine, is_adopted_here)
@@ -135,7 +141,7 @@ class Attunement:
 
     def _kernel(self, config: Config, limits: Limits, engine: Any, is_adopted_here: bool) -> SafetyKernel:
         journal, deadline_s = GovernedJournal(self.governance), config.safety.trial_deadline
-        resume = resume_point(self.governance.followed(self.ledger.records()))
+        resume = self._resume_point()
         if resume is None:
             alpha, reason = _first_alpha(config)
             return SafetyKernel.start(
@@ -154,6 +160,11 @@ class Attunement:
         kernel = SafetyKernel(in_force, state, journal, engine, self.governance, deadline_s)
         kernel.recover(ACTOR, self._with_doubts("restart"))
         return kernel
+
+    def _resume_point(self) -> tuple[State, Limits] | None:
+        if self._snapshot is None:
+            return resume_point(self.governance.followed(self.ledger.records()))
+        return self._snapshot.resume(self._folder, self.ledger.head().sequence, self.governance.book)
 
     def _with_doubts(self, reason: str) -> str:
         return "; kernel not verified: ".join([reason, *self._doubts[:1]])
@@ -219,6 +230,17 @@ def _first_alpha(config: Config) -> tuple[float, str]:
         return config.alpha_initial, "first start"
     head = "" if report.head is None else f"{report.head.sequence}:{report.head.hash_hex}"
     return to_float(persisted.alpha), f"first start at the α persisted in the ledger with head {head}"
+
+
+def _opened(folder: Path, signers: Signers, snapshot: Snapshot | None) -> tuple[Ledger, Snapshot | None, str]:
+    refused = ""
+    if snapshot is not None:
+        try:
+            known = snapshot.prefix(signers.records.verify_key)
+            return Ledger.open(folder, signers, known=known), snapshot, ""
+        except (PrefixError, SnapshotError) as error:
+            refused = str(error)
+    return Ledger.open(folder, signers), None, refused
 
 
 def _adopts(order: SignedOrder, limits: Limits) -> bool:
