@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
+SOAKED := tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py tests/integration/test_kill_rounds.py
 
 .PHONY: run test test-unit soak lint format prove prove-check mutation crosshair figures bench bench-fold lock clean
 
@@ -28,7 +29,7 @@ format: .venv/dev.stamp
 
 # The writer is killed a hundred times in the midst of its work; the tests that mount file systems need root.
 soak: .venv/dev.stamp
-	LEDGER_KILL_ROUNDS=100 $(BIN)/python -m pytest tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py
+	LEDGER_KILL_ROUNDS=100 $(BIN)/python -m pytest --timeout 7200 $(SOAKED)
 
 prove: .venv/run.stamp
 	$(BIN)/python -m proofs
