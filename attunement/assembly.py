@@ -1,6 +1,7 @@
 """A whole attunement from its parts: ledger, kernel, sensors, optimizer and controller."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import CommandHook, Escalation, Hook
 from attunement.governance import Governance, GovernedJournal, RecordWatcher, follow
+from attunement.heads import configured_head_store
 from attunement.journal import resume_point
 from attunement.key_files import first_key
 from attunement.measurement import Sensors, newest_psi, require_capabilities
@@ -26,7 +28,7 @@ from attunement.snapshot import Snapshot, SnapshotError
 from attunement.telemetry import Subscriber
 from kernel import Limits, SafetyKernel, State
 from kernel.quantity import to_float
-from ledger import Ledger, PrefixError, Signers, Verdict, read_records, verify
+from ledger import HeadStore, Ledger, PrefixError, Signers, Verdict, read_records, verify
 from optimizers import registry
 from optimizers.protocol import Optimizer, Space
 
@@ -55,7 +57,8 @@ class Attunement:
 
     Raises:
         UnverifiedKernelError: the kernel is another than the proved one, and that is not allowed.
-        ConfigError: the configuration's policy is not well formed, or an operator's key is the ledger's.
+        ConfigError: the configuration's policy is not well formed, an operator's key is the ledger's, or the
+            store of heads is of no known kind.
         LedgerError: the ledger cannot be opened, or is not what was written.
         LedgerUnavailableError: the first decision could not be recorded.
         JournalError: the ledger holds something else than decisions and orders.
@@ -96,8 +99,12 @@ class Attunement:
         objective, tolerance = config.objective, config.safety.tolerance
         is_adopted_here = signatory is not None or any(_adopts(order, limits) for order in orders)
         self._folder = Path(config.logging.audit_ledger_path)
-        self.ledger, self._snapshot, self.snapshot_refused = _opened(self._folder, signers, snapshot)
+        self._resources = ExitStack()
         try:
+            heads = self._resources.enter_context(configured_head_store(config))
+            opened = _opened(self._folder, signers, heads, snapshot)
+            self.ledger, self._snapshot, self.snapshot_refused = opened
+            self._resources.callback(self.ledger.close)
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
             self.kernel = self._kernel(config, limits, engine, is_adopted_here)
             self.governance.adopt_charter(ACTOR)
@@ -116,7 +123,7 @@ class Attunement:
                 self.desk,
             )
         except BaseException:
-            self.ledger.close()
+            self._resources.close()
             raise
 
     def optimizer_memory(self) -> dict[str, Any] | None:
@@ -129,7 +136,7 @@ class Attunement:
             self.controller.stop()
         finally:
             self._escalation.close()
-            self.ledger.close()
+            self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -232,15 +239,17 @@ def _first_alpha(config: Config) -> tuple[float, str]:
     return to_float(persisted.alpha), f"first start at the α persisted in the ledger with head {head}"
 
 
-def _opened(folder: Path, signers: Signers, snapshot: Snapshot | None) -> tuple[Ledger, Snapshot | None, str]:
+def _opened(
+    folder: Path, signers: Signers, heads: HeadStore | None, snapshot: Snapshot | None
+) -> tuple[Ledger, Snapshot | None, str]:
     refused = ""
     if snapshot is not None:
         try:
             known = snapshot.prefix(signers.records.verify_key)
-            return Ledger.open(folder, signers, known=known), snapshot, ""
+            return Ledger.open(folder, signers, head_store=heads, known=known), snapshot, ""
         except (PrefixError, SnapshotError) as error:
             refused = str(error)
-    return Ledger.open(folder, signers), None, refused
+    return Ledger.open(folder, signers, head_store=heads), None, refused
 
 
 def _adopts(order: SignedOrder, limits: Limits) -> bool:

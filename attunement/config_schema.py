@@ -186,6 +186,11 @@ class LoggingConfig:
     key_path: str = option("var/ledger.key", "File of the key that signs its records.")
     log_key_path: str = option("var/ledger-log.key", "File of the key that signs its checkpoints.")
     origin: str = option("localhost/lambda-attunement", "Name of the ledger, unique among logs.")
+    head_store: str | None = option(
+        None,
+        "Where the ledger's head is kept as a row that one writer owns: sqlite:FILE, or an address "
+        "postgresql://…; null: nowhere.",
+    )
     level: Literal["debug", "info", "warning", "error"] = option("info", "Least level that is logged.")
 
 

@@ -1,4 +1,4 @@
-"""The real loop, killed at any moment and started again: no α without its record, no decision but the rules'."""
+"""The real loop, killed at any moment and started again: no α without record, no decision but the rules."""
 
 import json
 import os
