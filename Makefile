@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
+SOAKED := tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py tests/integration/test_kill_rounds.py
 
 .PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-page screenshots lock clean
 
@@ -58,7 +59,7 @@ docs: .venv/run.stamp
 
 # The writer is killed a hundred times in the midst of its work; the tests that mount file systems need root.
 soak: .venv/dev.stamp
-	LEDGER_KILL_ROUNDS=100 $(BIN)/python -m pytest tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py
+	LEDGER_KILL_ROUNDS=100 $(BIN)/python -m pytest --timeout 7200 $(SOAKED)
 
 prove: .venv/run.stamp
 	$(BIN)/python -m proofs

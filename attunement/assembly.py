@@ -1,6 +1,7 @@
 """A whole attunement from its parts: ledger, kernel, sensors, optimizer and controller."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +15,7 @@ from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import Escalation, Hook, command_hook
 from attunement.governance import Governance, GovernedJournal, RecordWatcher, follow
+from attunement.heads import configured_head_store
 from attunement.journal import resume_point
 from attunement.key_files import first_key
 from attunement.measurement import Sensors, newest_psi, require_capabilities
@@ -22,10 +24,11 @@ from attunement.order import Action, SignedOrder
 from attunement.order_book import Commit, OrderBook
 from attunement.order_desk import LEAVE, OrderDesk, PolicyMismatchError, Signatory
 from attunement.policy import kernel_limits
+from attunement.snapshot import Snapshot, SnapshotError
 from attunement.telemetry import Subscriber
-from kernel import Limits, SafetyKernel
+from kernel import Limits, SafetyKernel, State
 from kernel.quantity import to_float
-from ledger import Ledger, Signers, Verdict, read_records, verify
+from ledger import HeadStore, Ledger, PrefixError, Signers, Verdict, read_records, verify
 from optimizers import registry
 from optimizers.isolated import Confinement, IsolatedOptimizer
 from optimizers.protocol import Optimizer, Space
@@ -49,10 +52,14 @@ class Attunement:
         watchers: Told every record of governance.
         hook: Told every alert; None runs the configuration's command, if there is one.
         allow_unverified: Run a kernel that is not the one the certificate speaks of, and record that.
+        snapshot: Where the ledger stood, so that what came before need not be verified and read again. If
+            the ledger does not begin as it says, the whole ledger is verified and the snapshot counts for
+            nothing; `snapshot_refused` then says why.
 
     Raises:
         UnverifiedKernelError: the kernel is another than the proved one, and that is not allowed.
-        ConfigError: the configuration's policy is not well formed, or an operator's key is the ledger's.
+        ConfigError: the configuration's policy is not well formed, an operator's key is the ledger's, or the
+            store of heads is of no known kind.
         LedgerError: the ledger cannot be opened, or is not what was written.
         LedgerUnavailableError: the first decision could not be recorded.
         JournalError: the ledger holds something else than decisions and orders.
@@ -74,6 +81,7 @@ class Attunement:
         watchers: Sequence[RecordWatcher] = (),
         hook: Hook | None = None,
         allow_unverified: bool = False,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self._doubts = doubts()
         if self._doubts and not allow_unverified:
@@ -91,13 +99,18 @@ class Attunement:
                 optimizer = build_optimizer(config)
             require_capabilities(engine)
             _require_keys_apart(charter, signers)
-            self.ledger = Ledger.open(Path(config.logging.audit_ledger_path), signers)
         except BaseException:
             release(optimizer)
             raise
         objective, tolerance = config.objective, config.safety.tolerance
         is_adopted_here = signatory is not None or any(_adopts(order, limits) for order in orders)
+        self._folder = Path(config.logging.audit_ledger_path)
+        self._resources = ExitStack()
         try:
+            heads = self._resources.enter_context(configured_head_store(config))
+            opened = _opened(self._folder, signers, heads, snapshot)
+            self.ledger, self._snapshot, self.snapshot_refused = opened
+            self._resources.callback(self.ledger.close)
             self.governance = Governance(self.ledger, charter, partial(newest_psi, engine), watchers)
             self.kernel = self._kernel(config, limits, engine, is_adopted_here)
             self.governance.adopt_charter(ACTOR)
@@ -117,7 +130,7 @@ class Attunement:
             )
         except BaseException:
             release(optimizer)
-            self.ledger.close()
+            self._resources.close()
             raise
 
     def optimizer_memory(self) -> dict[str, Any] | None:
@@ -134,7 +147,7 @@ class Attunement:
             self.controller.stop()
         finally:
             self._escalation.close()
-            self.ledger.close()
+            self._resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +159,7 @@ class Attunement:
 
     def _kernel(self, config: Config, limits: Limits, engine: Any, is_adopted_here: bool) -> SafetyKernel:
         journal, deadline_s = GovernedJournal(self.governance), config.safety.trial_deadline
-        resume = resume_point(self.governance.followed(self.ledger.records()))
+        resume = self._resume_point()
         if resume is None:
             alpha, reason = _first_alpha(config)
             return SafetyKernel.start(
@@ -165,6 +178,11 @@ class Attunement:
         kernel = SafetyKernel(in_force, state, journal, engine, self.governance, deadline_s)
         kernel.recover(ACTOR, self._with_doubts("restart"))
         return kernel
+
+    def _resume_point(self) -> tuple[State, Limits] | None:
+        if self._snapshot is None:
+            return resume_point(self.governance.followed(self.ledger.records()))
+        return self._snapshot.resume(self._folder, self.ledger.head().sequence, self.governance.book)
 
     def _with_doubts(self, reason: str) -> str:
         return "; kernel not verified: ".join([reason, *self._doubts[:1]])
@@ -237,6 +255,19 @@ def _first_alpha(config: Config) -> tuple[float, str]:
         return config.alpha_initial, "first start"
     head = "" if report.head is None else f"{report.head.sequence}:{report.head.hash_hex}"
     return to_float(persisted.alpha), f"first start at the α persisted in the ledger with head {head}"
+
+
+def _opened(
+    folder: Path, signers: Signers, heads: HeadStore | None, snapshot: Snapshot | None
+) -> tuple[Ledger, Snapshot | None, str]:
+    refused = ""
+    if snapshot is not None:
+        try:
+            known = snapshot.prefix(signers.records.verify_key)
+            return Ledger.open(folder, signers, head_store=heads, known=known), snapshot, ""
+        except (PrefixError, SnapshotError) as error:
+            refused = str(error)
+    return Ledger.open(folder, signers, head_store=heads), None, refused
 
 
 def _adopts(order: SignedOrder, limits: Limits) -> bool:

@@ -65,11 +65,19 @@ from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
 from attunement.running import run_cycles, stopped_by_signals
-from attunement.snapshot import SnapshotError
+from attunement.snapshot import Snapshot, SnapshotError
 from attunement.sources import SourceError
 from attunement.view import JsonView, LiveView, PlainView, View
 from kernel import ActuatorError, LedgerUnavailableError, Mode
-from ledger import KeyFileError, LedgerError, LedgerKeyError, LedgerTamperedError, NoteError, ProofError
+from ledger import (
+    KeyFileError,
+    LedgerError,
+    LedgerKeyError,
+    LedgerReadError,
+    LedgerTamperedError,
+    NoteError,
+    ProofError,
+)
 from optimizers.errors import OptimizerError
 
 if TYPE_CHECKING:
@@ -152,6 +160,12 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="A signed order to carry out at the first reading; may be given again.",
 )
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path),
+    help="A file of `save`: verify and read again only what came after it. If the ledger does not begin as "
+    "it says, that is told and the whole ledger is verified.",
+)
 @_unverified_option
 def run(
     config_path: Path | None,
@@ -162,6 +176,7 @@ def run(
     actor: str | None,
     reason: str | None,
     order_paths: tuple[Path, ...],
+    snapshot: Path | None,
     allow_unverified: bool,
 ) -> int:
     """Attune the configured engine; resume where the ledger left off.
@@ -175,6 +190,7 @@ def run(
     signatory = _signatory(operator_key, actor, reason)
     orders, charter = [read_order(path) for path in order_paths], load_charter(config)
     signers = signers_of(config)
+    saved = _saved(snapshot, signers.records.verify_key)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
     engine = build_engine(config)
@@ -195,7 +211,10 @@ def run(
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
+                snapshot=saved,
             ) as attunement:
+                if attunement.snapshot_refused:
+                    _leave_aside(snapshot, attunement.snapshot_refused)
                 if attunement.recalled:
                     click.echo(attunement.recalled, err=True)
                 metrics.on_open(config, attunement.kernel, attunement.ledger)
@@ -331,6 +350,21 @@ def _signatory(key: Path | None, actor: str | None, reason: str | None) -> Signa
     if key is None or not (actor or "").strip() or not (reason or "").strip():
         raise click.UsageError("an order needs --operator-key, --actor and --reason together")
     return Signatory(ledger.load_private(key), str(actor), str(reason))
+
+
+def _saved(path: Path | None, key: ledger.VerifyKey) -> Snapshot | None:
+    # The ledger is the truth: without a snapshot the start takes longer, and that is all.
+    if path is None:
+        return None
+    try:
+        return read_snapshot(path, key)
+    except (SnapshotError, LedgerReadError) as error:
+        _leave_aside(path, str(error))
+        return None
+
+
+def _leave_aside(path: Path | None, why: str) -> None:
+    click.echo(f"snapshot {path} was left aside, the whole ledger is verified: {why}", err=True)
 
 
 def _status(config: Config, snapshot: Path | None) -> Status:

@@ -7,6 +7,7 @@ import click
 import ledger
 from attunement.cli_common import config_option, configuration, followed
 from attunement.config_schema import Config
+from attunement.heads import configured_head_store
 from attunement.key_files import replace_key, retired, with_pub
 from ledger import KeyFileError, NoteSigner, Signers, SigningKey
 from ledger.chain import keys_in_force
@@ -58,7 +59,10 @@ def rotate_command(config_path: Path | None, is_log: bool) -> None:
 
     def append(old: SigningKey, successor: SigningKey) -> None:
         click.echo(f"{retired(private, old.verify_key.key_id)} will be the old key", err=True)
-        with ledger.Ledger.open(folder, signers_of(config)) as opened:
+        with (
+            configured_head_store(config) as heads,
+            ledger.Ledger.open(folder, signers_of(config), head_store=heads) as opened,
+        ):
             if is_log:
                 opened.rotate_log(NoteSigner(log.origin, successor))
             else:

@@ -41,6 +41,7 @@ from ledger.keys import encode_base64
 from ledger.note import MAX_NOTE_BYTES
 from ledger.publish import CHECKPOINT
 from ledger.verify import read_note
+from ledger.witness import Witness, cosign
 
 MISMATCHES_IN_JSON = 1000
 """So many mismatches are listed in JSON; all are counted."""
@@ -287,6 +288,32 @@ def export(
         click.echo(f"{unpublished} records are newer than the checkpoint and were left out", err=True)
     click.echo(f"{len(published)} records exported to {folder}", err=True)
     click.echo(manifest)
+
+
+@ledger_group.command(
+    epilog="Exit codes: 0 cosigned; 1 the witness cannot be reached, or does not cosign; 2 usage; 3 the "
+    "checkpoint is not the log's."
+)
+@config_option
+@path_option
+@public_key_option
+@click.option("--url", required=True, help="The witness's address, before /add-checkpoint.")
+@click.option("--key", "vkey", required=True, help="The witness's vkey, or a file of it.")
+def witness(
+    config_path: Path | None, path: Path | None, public_key_path: Path | None, url: str, vkey: str
+) -> None:
+    """Have a C2SP witness cosign the newest checkpoint, and keep its cosignature beside it.
+
+    The witness checks that the log only grew since it saw it last. `verify --witness-key` counts what it
+    signed as seen outside.
+
+    Example: lambda-attunement ledger witness --url https://witness.example --key witness.vkey
+    """
+    config = load(config_path, os.environ)
+    folder = ledger_path(config, path)
+    evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
+    signed = cosign(folder, evidence.log_key, Witness(url, _witness(vkey)))
+    click.echo(f"{_witness(vkey).name} cosigned the checkpoint of {signed.checkpoint.size} records")
 
 
 @ledger_group.command(

@@ -285,6 +285,11 @@ class LoggingConfig:
         "for a retreat or a latch.",
         change="reload",
     )
+    head_store: str | None = option(
+        None,
+        "Where the ledger's head is kept as a row that one writer owns: sqlite:FILE, or an address "
+        "postgresql://…; null: nowhere.",
+    )
 
 
 @attrs.frozen

@@ -101,14 +101,19 @@ def body_of(entry: Entry) -> dict[str, JsonValue]:
     return cast(dict[str, JsonValue], parse(encode_entry(entry)))
 
 
-def resume_point(records: Iterable[Record]) -> tuple[State, Limits] | None:
+def resume_point(
+    records: Iterable[Record], begun: tuple[State, Limits] | None = None
+) -> tuple[State, Limits] | None:
     """Return the state and the policy that the last entries leave behind, None if there are none.
+
+    Args:
+        records: What follows, of a whole ledger or of a place in it.
+        begun: State and policy at that place, None at the beginning.
 
     Raises:
         JournalError: an entry cannot be read, or the first does not carry a policy.
     """
-    state: State | None = None
-    limits: Limits | None = None
+    state, limits = begun or (None, None)
     for record in records:
         if record.kind is not RecordKind.ENTRY or is_of_governance(record.body):
             continue
@@ -243,9 +248,9 @@ def _figure(value: int | None) -> str:
 def _state(state: State) -> str:
     mode, alpha, good, cycle, reverts, missed, policy, kind, resume = state
     return (
-        f'{{"alpha":{alpha:d},"cycle":{cycle:d},"good":{good:d},"kind":"{_KIND_WORDS[kind]}","missed":{missed:d}'
-        f',"mode":"{_MODE_WORDS[mode]}","policy":{policy:d},"resume":"{_MODE_WORDS[resume]}"'
-        f',"reverts":{reverts:d}}}'
+        f'{{"alpha":{alpha:d},"cycle":{cycle:d},"good":{good:d},"kind":"{_KIND_WORDS[kind]}"'
+        f',"missed":{missed:d},"mode":"{_MODE_WORDS[mode]}","policy":{policy:d}'
+        f',"resume":"{_MODE_WORDS[resume]}","reverts":{reverts:d}}}'
     )
 
 

@@ -148,6 +148,12 @@ class OrderBook:
         self._votes.setdefault(terms.order_id, {})[vote.key_id] = vote
         self._proposed[terms.order_id] = terms.expires
 
+    def oldest_needed(self) -> int:
+        """Return the sequence of the oldest record without which the book would not be what it is."""
+        self._prune()
+        firsts = [dated.head.sequence for dated in (*self._heads,)[:1]]
+        return min([*firsts, *(commit.sequence for commit in (*self._commits,)[:1])], default=0)
+
     def _follow_order(self, terms: OrderTerms) -> None:
         self._used[terms.nonce] = terms.expires
         if terms.action in (Action.ROLLBACK, Action.OVERRIDE):

@@ -22,6 +22,7 @@ from ledger.errors import (
     LedgerWriteError,
     NoteError,
     OwnershipLostError,
+    PrefixError,
     ProofError,
     WitnessError,
 )
@@ -29,7 +30,7 @@ from ledger.head_store import HeadRow, HeadStore, postgres_head_store, sqlite_he
 from ledger.keys import SigningKey, VerifyKey, generate, load_private, load_public
 from ledger.log import Health, Ledger, Receipt
 from ledger.note import NoteKey, NoteSigner
-from ledger.opening import Signers
+from ledger.opening import Prefix, Signers
 from ledger.record import Head, Kind, Record
 from ledger.verify import Report, Verdict, verify
 
@@ -59,6 +60,8 @@ __all__ = [
     "NoteKey",
     "NoteSigner",
     "OwnershipLostError",
+    "Prefix",
+    "PrefixError",
     "ProofError",
     "Receipt",
     "Record",

@@ -46,6 +46,11 @@ class Chain:
         # A frame that was not ended: what a crash, or a writer still writing, leaves behind.
         self.tail: bytes = b""
 
+    def go_on_after(self, record: Record, end: int, key: VerifyKey, log_key: NoteKey | None) -> None:
+        """Stand where a walk stands after this record, which ends at a byte and leaves these keys."""
+        self.key, self.log_key = key, log_key
+        self.tip = Tip(record.sequence, record.hash_hex, record.timestamp, end)
+
     def walk(self, stream: BinaryIO) -> Iterator[Record]:
         """Yield each record once it is found good; `tip` then ends at that record, `tail` is set at the end.
 
@@ -145,36 +150,45 @@ def log_rotation_body(log: NoteSigner, successor: NoteSigner, before: str) -> di
     }
 
 
+class KeyTrail:
+    """The keys that a ledger's records, read in order, name last: one for records, one for the log."""
+
+    def __init__(self) -> None:
+        self.key: VerifyKey | None = None
+        self.log_key: NoteKey | None = None
+
+    def follow(self, record: Record) -> None:
+        """Take in the next record, which `read_records` or `Chain` found good."""
+        if record.kind is Kind.GENESIS:
+            self.key, self.log_key = _genesis_keys(record)
+        elif record.kind is Kind.ROTATION:
+            self.key = _successor(record)
+        elif record.kind is Kind.LOG_ROTATION and self.log_key is not None:
+            self.log_key = _log_successor(record, self.log_key)
+
+
 def keys_in_force(records: Iterable[Record]) -> tuple[VerifyKey, NoteKey]:
     """Return the keys of records and of the log that a ledger's records, which were read, name last.
 
     Raises:
         LedgerTamperedError: there is no record.
     """
-    key: VerifyKey | None = None
-    log_key: NoteKey | None = None
+    trail = KeyTrail()
     for record in records:
-        if record.kind is Kind.GENESIS:
-            key, log_key = _genesis_keys(record)
-        elif record.kind is Kind.ROTATION:
-            key = _successor(record)
-        elif record.kind is Kind.LOG_ROTATION and log_key is not None:
-            log_key = _log_successor(record, log_key)
-    if key is None or log_key is None:
+        trail.follow(record)
+    if trail.key is None or trail.log_key is None:
         raise LedgerTamperedError(Finding(0, 0, Fault.TRUNCATED, _NO_GENESIS))
-    return key, log_key
+    return trail.key, trail.log_key
 
 
 def log_keys(records: Iterable[Record]) -> Iterator[NoteKey]:
     """Yield the keys of a log that its ledger's records, which were read, name: the first one first."""
-    log_key: NoteKey | None = None
+    trail, last = KeyTrail(), None
     for record in records:
-        if record.kind is Kind.GENESIS:
-            _, log_key = _genesis_keys(record)
-            yield log_key
-        elif record.kind is Kind.LOG_ROTATION and log_key is not None:
-            log_key = _log_successor(record, log_key)
-            yield log_key
+        trail.follow(record)
+        if trail.log_key is not None and trail.log_key != last:
+            last = trail.log_key
+            yield last
 
 
 def journal_path(folder: str | os.PathLike[str]) -> str:
@@ -194,6 +208,27 @@ def read_records(folder: str | os.PathLike[str]) -> Iterator[Record]:
     """
     with open_journal(folder) as stream:
         yield from Chain(None, checks_signatures=False).walk(stream)
+
+
+def read_on(folder: str | os.PathLike[str], begin: int) -> Iterator[Record]:
+    """Yield the records from a byte of the journal on, of which nothing but the form is checked.
+
+    For bytes that are known to be good.
+
+    Raises:
+        LedgerReadError: the journal cannot be read, or no record begins there.
+    """
+    with open_journal(folder) as stream:
+        try:
+            stream.seek(begin)
+            while stored := frame.read(stream):
+                yield parse(stored)
+        except frame.TornFrame:
+            return
+        except (OSError, RecordError) as error:
+            raise LedgerReadError(
+                f"cannot read {journal_path(folder)} from byte {begin} on: {error}"
+            ) from error
 
 
 def open_journal(folder: str | os.PathLike[str]) -> BinaryIO:

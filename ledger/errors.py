@@ -50,6 +50,10 @@ class LedgerReadError(LedgerError):
     """A file of the ledger cannot be read."""
 
 
+class PrefixError(LedgerError):
+    """The beginning of a ledger is not the one that was verified before."""
+
+
 class LedgerWriteError(LedgerError):
     """Nothing was acknowledged: the file cannot be written, or the ledger was closed or stopped."""
 

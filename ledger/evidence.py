@@ -135,7 +135,7 @@ class Evidence:
         note = read_note(folder, name)
         if note is None:
             raise LedgerReadError(f"{os.fspath(folder)} has no {name}")
-        self._log_key = log_key
+        self.log_key = log_key
         self.signed = open_checkpoint(note, log_key, witnesses)
         self._reader = TileReader(folder, self.signed.checkpoint.size)
 
@@ -156,7 +156,7 @@ class Evidence:
         """
         hashes = prove_inclusion(self._reader.node, index, self.signed.checkpoint.size)
         proof = TlogProof(index, tuple(hashes), self.signed.note)
-        proof.verify(self._reader.entry(index), self._log_key)
+        proof.verify(self._reader.entry(index), self.log_key)
         return proof
 
     def consistency(self, old: int, new: int) -> ConsistencyProof:
@@ -190,7 +190,7 @@ class Evidence:
             LedgerReadError, ProofError: as of `inclusion`.
             LedgerWriteError: the folder exists, or a file cannot be written.
         """
-        written = {CHECKPOINT: self.signed.note, "log.vkey": f"{self._log_key}\n".encode()}
+        written = {CHECKPOINT: self.signed.note, "log.vkey": f"{self.log_key}\n".encode()}
         for index in indices:
             written[f"{index}.json"] = self.record(index)
             written[f"{index}.tlog-proof"] = self.inclusion(index).encode()

@@ -28,7 +28,7 @@ from ledger.errors import (
 from ledger.head_store import HeadRow, HeadStore, Ownership
 from ledger.keys import SigningKey
 from ledger.note import NoteSigner
-from ledger.opening import Signers
+from ledger.opening import Prefix, Signers
 from ledger.publish import Draft, Publisher
 from ledger.record import RECORD_OVERHEAD, Body, Head, Kind, Record, Tip, encode_body, seal
 
@@ -139,6 +139,7 @@ class Ledger:
         cadence: Cadence = DEFAULT,
         clock: Callable[[], datetime] = utc_now,
         sync: Callable[[int], object] = os.fdatasync,
+        known: Prefix | None = None,
     ) -> Self:
         """Open a ledger for writing, or create it with its folder.
 
@@ -154,11 +155,13 @@ class Ledger:
             cadence: when checkpoints are due; one is also written here and at the close.
             clock: returns the time, with its zone.
             sync: makes the written bytes of a descriptor durable, or raises OSError.
+            known: a beginning of the ledger that was verified before: not verified again, only compared.
 
         Raises:
             LedgerLockedError: another writer has it open.
             LedgerTamperedError: naming the first bad record, or saying that records are missing.
             LedgerKeyError: another key wrote it.
+            PrefixError: it does not begin as it is known to; nothing was written.
             LedgerReadError: it cannot be read.
             LedgerWriteError: it cannot be created or opened, or the recovery cannot be written.
             HeadStoreError: the row cannot be read or moved.
@@ -169,7 +172,7 @@ class Ledger:
             opening.create(name, signers, clock)
         descriptor = opening.open_locked(name)
         try:
-            ledger = cls._resume(name, descriptor, signers, head_store, cadence, clock, sync)
+            ledger = cls._resume(name, descriptor, signers, head_store, cadence, clock, sync, known)
         except OSError as error:
             os.close(descriptor)
             raise LedgerWriteError(f"cannot open {name}: {error.strerror}") from error
@@ -316,10 +319,11 @@ class Ledger:
         cadence: Cadence,
         clock: Callable[[], datetime],
         sync: Callable[[int], object],
+        known: Prefix | None,
     ) -> Self:
         origin = signers.log.name
         row = None if head_store is None else head_store.read(origin)
-        replayed = opening.replay(folder, descriptor, signers, row)
+        replayed = opening.replay(folder, descriptor, signers, row, known)
         ledger = cls(
             folder, descriptor, replayed.chain.tip, replayed.publisher, signers.records, cadence, clock, sync
         )

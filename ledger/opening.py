@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -21,13 +21,15 @@ from ledger.errors import (
     LedgerTamperedError,
     LedgerWriteError,
     NoteError,
+    PrefixError,
 )
 from ledger.head_store import HeadRow
 from ledger.keys import SigningKey, VerifyKey
 from ledger.marks import Mark, Marks
+from ledger.merkle import leaf_hash
 from ledger.note import NoteKey, NoteSigner
 from ledger.publish import CHECKPOINT, Publisher, holds, write_tiles
-from ledger.record import EMPTY, Kind, encode_body, format_utc, seal
+from ledger.record import EMPTY, Head, Kind, Record, RecordError, encode_body, format_utc, parse, seal
 from ledger.tree import Tree
 from ledger.verify import read_note
 
@@ -36,6 +38,7 @@ RESERVE: Final = "reserve"
 RESERVE_BYTES: Final = 2 * frame.MAX_FRAME_BYTES
 
 _OF_CHECKPOINT = f"the file {CHECKPOINT}"
+_RECOVERY = b'"kind":"recovery"'
 _FILE_MODE = 0o644
 _DIGEST_CHARACTERS = 64
 
@@ -49,6 +52,25 @@ class Signers:
 
     records: SigningKey
     log: NoteSigner
+
+
+@attrs.frozen
+class Prefix:
+    """The beginning of a ledger that was verified before, up to the record `head`.
+
+    Attributes:
+        head: its last record.
+        begin: byte of the journal at which that record's frame begins.
+        root: Merkle root over all of it, which no other bytes have.
+        key: key that signs the records after it.
+        log_key: key that signs checkpoints after it.
+    """
+
+    head: Head
+    begin: int
+    root: bytes
+    key: VerifyKey
+    log_key: NoteKey
 
 
 @attrs.frozen
@@ -109,39 +131,54 @@ def open_locked(folder: str) -> int:
     return descriptor
 
 
-def replay(folder: str, descriptor: int, signers: Signers, row: HeadRow | None) -> Replayed:
+def replay(
+    folder: str, descriptor: int, signers: Signers, row: HeadRow | None, known: Prefix | None
+) -> Replayed:
     """Verify a journal from its first record to its last, against checkpoint and row, and repair its tiles.
+
+    Of a beginning that is known only the Merkle root is computed.
 
     Raises:
         LedgerTamperedError, LedgerKeyError, LedgerReadError: as of `Ledger.open`.
+        PrefixError: the beginning is not the known one, or the checkpoint or the row lies within it.
         OSError: a tile cannot be written.
     """
-    chain, tree, before = Chain(None), Tree(), EMPTY
-    marks = Marks(())
+    chain, tree = Chain(None), Tree()
+    marks = list(_marks(folder, row))
+    checked = Marks(marks)
     recovered: set[str] = set()
     is_whole = True
     with open(descriptor, "rb", closefd=False) as stream:
+        if known is not None:
+            _check_outside(known, marks)
+            for stored in _skimmed(stream, known):
+                for tile, data in tree.add(stored, leaf_hash(stored)):
+                    is_whole = is_whole and holds(os.path.join(folder, tile.path), data)
+                if _RECOVERY in stored:
+                    recovered |= _recovered(parse(stored))
+            last = _last_known(stored, tree, known)
+            end = known.begin + len(stored) + frame.OVERHEAD
+            chain.go_on_after(last, end, known.key, known.log_key)
+            checked.check(chain.tip, chain.tip, tree, known.log_key)
+        before = chain.tip
         for record in chain.walk(stream):
-            if before == EMPTY:
-                marks = Marks(_marks(folder, row))
             for tile, data in tree.add(record.stored, bytes.fromhex(record.hash_hex)):
                 is_whole = is_whole and holds(os.path.join(folder, tile.path), data)
             if chain.log_key is not None:
-                marks.check(chain.tip, before, tree, chain.log_key)
+                checked.check(chain.tip, before, tree, chain.log_key)
             before = chain.tip
-            if record.kind is Kind.RECOVERY:
-                recovered.add(str(record.body.get("sha256")))
+            recovered |= _recovered(record)
     for found, held in (
         (chain.log_key, signers.log.verifier),
         (chain.key, signers.records.verify_key),
     ):
         if found != held:
             raise LedgerKeyError(_named(found), _named(held))
-    marks.finish(chain.tip, chain.log_key)
+    checked.finish(chain.tip, chain.log_key)
     if not is_whole:
         # Only now: the tiles of a ledger that is not good are evidence.
         _write_tiles_again(folder, descriptor)
-    published = marks.opened.get(_OF_CHECKPOINT)
+    published = checked.opened.get(_OF_CHECKPOINT)
     return Replayed(chain, Publisher(folder, signers.log, tree, published), frozenset(recovered))
 
 
@@ -220,6 +257,36 @@ def _marks(folder: str, row: HeadRow | None) -> Iterator[Mark]:
             raise LedgerTamperedError(Finding(0, 0, Fault.CHECKPOINT, detail)) from error
     if row is not None:
         yield Mark("the head's row", row.size, bytes.fromhex(row.root), is_outside=True)
+
+
+def _check_outside(known: Prefix, marks: list[Mark]) -> None:
+    for mark in marks:
+        if not mark.size > known.head.sequence:
+            raise PrefixError(f"{mark.seen_by} has {mark.size} records, the known beginning more")
+
+
+def _skimmed(stream: BinaryIO, known: Prefix) -> Iterator[bytes]:
+    for _ in range(known.head.sequence + 1):
+        try:
+            stored = frame.read(stream)
+        except (frame.TornFrame, RecordError) as error:
+            raise PrefixError(f"the known beginning is damaged: {error}") from error
+        if stored is None:
+            raise PrefixError("the journal is shorter than the known beginning")
+        yield stored
+
+
+def _last_known(stored: bytes, tree: Tree, known: Prefix) -> Record:
+    if not tree.root() == known.root:
+        raise PrefixError(f"root at size {tree.size} is {tree.root().hex()}, was {known.root.hex()}")
+    record = parse(stored)
+    if not Head(record.sequence, record.hash_hex) == known.head:
+        raise PrefixError(f"record {record.sequence} is not the head of the known beginning")
+    return record
+
+
+def _recovered(record: Record) -> set[str]:
+    return {str(record.body.get("sha256"))} if record.kind is Kind.RECOVERY else set()
 
 
 def _named(key: NoteKey | VerifyKey | None) -> str:

@@ -11,12 +11,14 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ledger_bench import split
 
 from attunement.asking import BoundedOptimizer
 from attunement.assembly import Attunement, build_optimizer
 from attunement.build import build_engine
 from attunement.cli import _exit_code
 from attunement.config_schema import Config, LoggingConfig, OptimizerConfig, SourceConfig
+from attunement.governance import follow
 from attunement.journal import resume_point
 from attunement.ledger_view import status
 from attunement.optimizer_memory import (
@@ -30,11 +32,22 @@ from attunement.optimizer_memory import (
     write_memory,
 )
 from attunement.order import Action, sign_order
-from attunement.order_book import Commit
+from attunement.order_book import Commit, OrderBook
 from attunement.running import run_cycles
 from attunement.snapshot import DOMAIN, Snapshot, SnapshotError, Surveyor
 from kernel import Mode
-from ledger import Head, Kind, Ledger, LedgerTamperedError, SigningKey, load_private, read_records
+from ledger import (
+    Head,
+    Kind,
+    Ledger,
+    LedgerTamperedError,
+    SigningKey,
+    VerifyKey,
+    load_private,
+    read_records,
+    verify,
+)
+from ledger import Verdict as LedgerVerdict
 from ledger.canonical import encode, parse
 from ledger.keys import encode_base64
 from optimizers.protocol import Outcome, Suggestion, Verdict
@@ -141,6 +154,10 @@ def test_a_snapshot_knows_the_latch_and_the_alpha_to_begin_with(attune, scripted
         ({"verdicts": {}}, "its verdicts is {}"),
         ({"latch": 3}, "its latch is 3, the ledger says None"),
         ({"initial": Commit(3, 10**9)}, "its initial is Commit"),
+        ({"era": 7}, "its era is 7, the ledger says 1"),
+        ({"root": "00" * 32}, "its root is 00"),
+        ({"log_key": "a+b"}, "its log_key is a"),
+        ({"window": 3}, "its window is 3"),
     ],
     ids=str,
 )
@@ -189,13 +206,15 @@ def sealed(members, key):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda members: {**members, "v": 2}, "its members are not those of version 1"),
-        (lambda members: {**members, "extra": 1}, "its members are not those of version 1"),
+        (lambda members: {**members, "v": 1}, "its members are not those of version 2"),
+        (lambda members: {**members, "extra": 1}, "its members are not those of version 2"),
         (lambda members: {**members, "format": "x"}, "it is not a snapshot, must have the format"),
         (lambda members: {**members, "seq": -1}, "a member is not what it should be"),
         (lambda members: {**members, "state": {}}, "a member is not what it should be"),
         (lambda members: {**members, "limits": None}, "a member is not what it should be"),
         (lambda members: {**members, "initial": 3}, "a member is not what it should be"),
+        (lambda members: {**members, "charter": {}}, "a member is not what it should be"),
+        (lambda members: {**members, "window": None}, "a member is not what it should be: window is None"),
     ],
 )
 def test_a_file_that_is_no_snapshot_is_refused(path, signing_key, change, said):
@@ -251,6 +270,119 @@ def test_only_the_key_in_force_signs(path, signers):
     with pytest.raises(SnapshotError, match="is not the one that signs"):
         after.check_signer(signers.records.verify_key)
     assert after.snapshot().status(path, successor.verify_key) == status(path)
+
+
+# a run that begins at a snapshot
+
+
+BOOK = ("head", "timestamp", "alpha", "mode", "limits", "latch", "era", "initial", "charter", "underway")
+
+
+def book_of(governance):
+    book = governance.book
+    return [getattr(book, name) for name in BOOK], list(book.commits())
+
+
+@pytest.mark.parametrize("until", [5, 20, None])
+def test_a_run_begins_at_a_snapshot_as_it_would_at_the_first_record(
+    path, tmp_path, signers, monkeypatch, until
+):
+    snapshot = surveyed(path, until).snapshot()
+    shutil.copytree(path, tmp_path / "copy" / "ledger")
+    whole = attuned(configuration(tmp_path / "copy"), signers, 4)
+    verified = []
+    real = VerifyKey.verifies
+    monkeypatch.setattr(VerifyKey, "verifies", lambda key, *args: verified.append(key) or real(key, *args))
+    config, engine = configuration(tmp_path), build_engine(configuration(tmp_path))
+    newer = len(list(read_records(path))) - snapshot.head.sequence - 1
+    verified.clear()
+    with Attunement(config, engine, signers, snapshot=snapshot) as attunement:
+        # The records that are newer, and the checkpoint.
+        assert len(verified) == newer + 1
+        assert attunement.snapshot_refused == ""
+        attunement.controller.start()
+        run_cycles(engine, 4, 0.0, threading.Event())
+    assert attunement.kernel.state == whole.kernel.state
+    states, commits = book_of(attunement.governance)
+    assert states[2:] == book_of(whole.governance)[0][2:]
+    assert commits == book_of(whole.governance)[1]
+    report = verify(path, signers.records.verify_key, anchor=attunement.ledger.head())
+    assert report.verdict is LedgerVerdict.VERIFIED
+    assert surveyed(path).mismatches == []
+
+
+def test_the_book_is_the_same_from_the_window_on(path, signers, signing_key):
+    records = list(read_records(path))
+    whole = OrderBook(3600.0)
+    for record in records:
+        follow(whole, record)
+    for record in records[1:]:
+        snapshot = surveyed(path, record.sequence).snapshot()
+        book = OrderBook(3600.0)
+        last = records[-1].sequence
+        assert snapshot.resume(path, last, book) == resume_point(records)
+        assert [getattr(book, name) for name in BOOK] == [getattr(whole, name) for name in BOOK]
+        assert list(book.commits()) == list(whole.commits())
+
+
+def test_a_snapshot_of_another_ledger_is_left_aside(path, tmp_path, signers):
+    snapshot = surveyed(path).snapshot()
+    shutil.rmtree(path)
+    attuned(configuration(tmp_path), signers, 40)
+    config = configuration(tmp_path)
+    with Attunement(config, build_engine(config), signers, snapshot=snapshot) as attunement:
+        assert "root at size" in attunement.snapshot_refused
+        assert attunement.ledger.head().sequence == attunement.governance.book.head.sequence
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"root": "00"}, "root at size"),
+        ({"root": "zz"}, "a member is not what it should be"),
+        ({"log_key": "x"}, "a member is not what it should be"),
+        ({"head": Head(10**6, "0" * 64)}, "has 32 records, the known beginning more"),
+        ({"head": Head(3, "0" * 64)}, "root at size 4"),
+    ],
+    ids=str,
+)
+def test_a_snapshot_that_lies_is_left_aside_and_the_ledger_is_verified(path, tmp_path, signers, change, said):
+    snapshot = attrs.evolve(surveyed(path).snapshot(), **change)
+    config = configuration(tmp_path)
+    size = len(list(read_records(path)))
+    with Attunement(config, build_engine(config), signers, snapshot=snapshot) as attunement:
+        assert said.replace("32", str(size)) in attunement.snapshot_refused
+
+
+def test_a_ledger_that_was_altered_before_the_snapshot_is_found(path, tmp_path, signers):
+    snapshot = surveyed(path).snapshot()
+    journal = path / "journal"
+    whole = journal.read_bytes()
+    for place in range(0, len(whole), 997):
+        journal.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        config = configuration(tmp_path)
+        with pytest.raises(LedgerTamperedError):
+            Attunement(config, build_engine(config), signers, snapshot=snapshot)
+    frames = split(whole)
+    journal.write_bytes(b"".join(frames[:-2]))
+    with pytest.raises(LedgerTamperedError, match="put back a whole journal"):
+        Attunement(config, build_engine(config), signers, snapshot=snapshot)
+
+
+def test_the_command_line_tells_of_a_snapshot_that_it_leaves_aside(site, capsys, tmp_path):
+    config = ["--config", site.config()]
+    file = tmp_path / "saved"
+    assert _exit_code(["run", *config, "--plain"]) == 0
+    assert _exit_code(["save", str(file), *config]) == 0
+    capsys.readouterr()
+    assert _exit_code(["run", *config, "--plain", "--snapshot", str(file)]) == 0
+    assert "left aside" not in capsys.readouterr().err
+    file.write_bytes(file.read_bytes().replace(b'"v":2', b'"v":3'))
+    for name, why in ((file, "it is not signed by key"), (tmp_path / "none", "cannot read")):
+        assert _exit_code(["run", *config, "--plain", "--snapshot", str(name)]) == 0
+        told = capsys.readouterr().err
+        assert f"snapshot {name} was left aside, the whole ledger is verified: " in told
+        assert why in told
 
 
 # the optimizer's memory

@@ -1,0 +1,47 @@
+"""The real loop, killed at any moment and started again: no α without record, no decision but the rules."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from attunement.order_audit import OrderAuditor
+from attunement.replay import Replay
+from ledger import Verdict, load_private, read_records, verify
+
+PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
+STORM = {"kind": "partition", "start": 40, "length": 6, "magnitude": 0.3, "share": 0.3}
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__")]:
+        monkeypatch.delenv(name)
+
+
+def killed_after(lines, config):
+    """Run until so many cycles were told and a moment more, kill, and return the α of each cycle told."""
+    process = subprocess.Popen(
+        [*PROGRAM, "run", "--config", config, "--json"], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    with process:
+        told = [process.stdout.readline() for _ in range(lines)]
+        process.kill()
+        told += process.stdout.readlines()
+    return [json.loads(line)["alpha"] for line in told if line.endswith("\n")]
+
+
+def test_whatever_moment_the_loop_is_killed_at(site):
+    config = site.config(cycles=None, settle_delay=0, source={"nodes": 16, "shocks": [STORM]})
+    moments = random.Random(4)
+    key = load_private(site.key).verify_key
+    for _ in range(int(os.environ.get("LEDGER_KILL_ROUNDS", "2"))):
+        alphas = killed_after(moments.randrange(1, 60), config)
+        records = list(read_records(site.ledger))
+        recorded = {record.body.get("new_alpha") for record in records}
+        assert {round(alpha * 1e9) for alpha in alphas} <= recorded
+        assert verify(site.ledger, key).verdict in (Verdict.NO_ANCHOR, Verdict.TORN_TAIL)
+        assert list(Replay(OrderAuditor(None)).run(records)) == []
