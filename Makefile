@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 
-.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair figures bench bench-fold lock clean
+.PHONY: run test test-unit soak lint format prove prove-check mutation crosshair figures bench bench-fold live lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -53,6 +53,10 @@ bench: .venv/run.stamp
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20
 	$(BIN)/python benchmarks/trace.py
+
+# A real service on this machine, measured at fixed settings and attuned; about seven minutes a round.
+live: .venv/dev.stamp
+	$(BIN)/python -m examples.live_service --rounds 3
 
 lock: .venv/dev.stamp
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \

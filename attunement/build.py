@@ -5,17 +5,20 @@ from pathlib import Path
 from attunement.config_schema import Config
 from attunement.engine import CalEngine
 from attunement.host import HostSource
+from attunement.prometheus_engine import PrometheusEngine
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureSource
 from attunement.trace import TraceSource
 
 
-def build_engine(config: Config) -> CalEngine:
-    """Build the source and the engine on it, with α at ``alpha_initial``.
+def build_engine(config: Config) -> CalEngine | PrometheusEngine:
+    """Build the configured engine, with α at ``alpha_initial``.
 
     Raises:
         TraceError: The trace's files cannot be used.
     """
+    if config.engine.kind == "prometheus":
+        return PrometheusEngine(config.prometheus, config.engine.c_ref, config.alpha_initial)
     return CalEngine(
         build_source(config), config.engine, k_max=config.safety.k_max, alpha=config.alpha_initial
     )
