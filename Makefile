@@ -5,7 +5,7 @@ DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 SOAKED := tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py tests/integration/test_kill_rounds.py
 
-.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-page screenshots lock clean
+.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold live bench-page screenshots lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -95,6 +95,10 @@ bench-page: .venv/dev.stamp
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20
 	$(BIN)/python benchmarks/trace.py
+
+# A real service on this machine, measured at fixed settings and attuned; about seven minutes a round.
+live: .venv/dev.stamp
+	$(BIN)/python -m examples.live_service --rounds 3
 
 lock: .venv/dev.stamp
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --strip-extras --allow-unsafe \

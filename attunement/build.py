@@ -5,18 +5,25 @@ from pathlib import Path
 from attunement.config_schema import Config
 from attunement.engine import CalEngine
 from attunement.host import HostSource
+from attunement.prometheus_engine import PrometheusEngine
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureSource
 from attunement.trace import TraceSource
 
 
-def build_engine(config: Config, source: FeatureSource | None = None) -> CalEngine:
-    """Build the engine on a source, None for the configuration's, with α at ``alpha_initial``.
+def build_engine(config: Config) -> CalEngine | PrometheusEngine:
+    """Build the configured engine, with α at ``alpha_initial``.
 
     Raises:
         TraceError: The trace's files cannot be used.
     """
-    source = build_source(config) if source is None else source
+    if config.engine.kind == "prometheus":
+        return PrometheusEngine(config.prometheus, config.engine.c_ref, config.alpha_initial)
+    return build_cal_engine(config, build_source(config))
+
+
+def build_cal_engine(config: Config, source: FeatureSource) -> CalEngine:
+    """Build the CAL engine on a source of features, with α at ``alpha_initial``."""
     return CalEngine(source, config.engine, k_max=config.safety.k_max, alpha=config.alpha_initial)
 
 

@@ -309,7 +309,7 @@ def witness(
 
     Example: lambda-attunement ledger witness --url https://witness.example --key witness.vkey
     """
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     folder = ledger_path(config, path)
     evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
     signed = cosign(folder, evidence.log_key, Witness(url, _witness(vkey)))

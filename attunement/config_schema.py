@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -16,6 +17,7 @@ _UNIT = Interval(0, 1)
 _COUNT = Interval(1, 1000)
 _SEED = Interval(0, 2**32 - 1)
 _SECONDS = Interval(0, 3600, low_open=True)
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 class ConfigError(ValueError):
@@ -166,8 +168,12 @@ class OptimizerConfig:
 
 @attrs.frozen
 class EngineConfig:
-    """The recursion Ω_t = f_t·exp(λ·proj(I_t))."""
+    """The recursion Ω_t = f_t·exp(λ·proj(I_t)), or a system that Prometheus watches."""
 
+    kind: Literal["cal", "prometheus"] = option(
+        "cal",
+        "cal: the recursion on a feature source; prometheus: read by PromQL, see the section prometheus.",
+    )
     window: int = option(
         8, "Past cycles that the integral I_t reaches back.", unit="cycles", within=Interval(1, 10_000)
     )
@@ -229,6 +235,71 @@ class SourceConfig:
     )
     repeat: bool = option(False, "Start a trace again at its end instead of stopping.")
     shocks: tuple[Shock, ...] = option((), "Shocks of the simulator.")
+
+
+@attrs.frozen
+class HttpAuthConfig:
+    """Who asks, and whom to trust."""
+
+    token_path: str | None = option(None, "File of a bearer token, read for every request.")
+    username: str | None = option(None, "Name for basic authentication.")
+    password_path: str | None = option(None, "File of its password, read for every request.")
+    ca_path: str | None = option(None, "File of certificates to trust; null trusts those of the system.")
+    verify_tls: bool = option(True, "Check certificates; false lets anyone in between read and answer.")
+
+
+@attrs.frozen
+class QueryConfig:
+    """One figure of a system that Prometheus watches."""
+
+    promql: str | None = option(None, "The query; null: the system does not tell, and is refused if it must.")
+    range: float = option(
+        0.0,
+        "Length of a range query that ends at the sample; 0 makes it an instant query.",
+        unit="s",
+        within=Interval(0, 86_400),
+    )
+    step: float = option(1.0, "Step of a range query.", unit="s", within=_SECONDS)
+    reduce: Literal["last", "mean", "min", "max", "rise"] = option(
+        "last", "What becomes of a range; rise: growth per step, never negative."
+    )
+    clock: str | None = option(
+        None,
+        "Query for the Unix time of the oldest sample that the figure rests on, for samples that are pushed: "
+        "a server hands those out for minutes. Null: a scraped figure vanishes by itself.",
+    )
+
+
+@attrs.frozen
+class PrometheusConfig:
+    """A system that is read by PromQL and takes α by an HTTP call or from a file."""
+
+    url: str | None = option(None, "Address of Prometheus, e.g. https://prometheus.example:9090.")
+    auth: HttpAuthConfig = attrs.field(factory=HttpAuthConfig)
+    timeout: float = option(5.0, "Longest time for one request.", unit="s", within=_SECONDS)
+    poll: float = option(1.0, "Wait between two looks for a new sample.", unit="s", within=_SECONDS)
+    stale_after: float = option(30.0, "Age at which a sample counts as missing.", unit="s", within=_SECONDS)
+    lookback: float = option(
+        0.0,
+        "How far back the queries look, 30 for rate(x[30s]): so long after a change of α no sample counts.",
+        unit="s",
+        within=Interval(0, 3600),
+    )
+    clock: str | None = option(
+        None, "Query for the Unix time of the newest sample, e.g. timestamp(requests_total)."
+    )
+    coherence: QueryConfig = attrs.field(factory=QueryConfig)
+    entropy_rate: QueryConfig = attrs.field(factory=QueryConfig)
+    h_internal: QueryConfig = attrs.field(factory=QueryConfig)
+    drive: QueryConfig = attrs.field(factory=QueryConfig)
+    loop_gain: QueryConfig = attrs.field(factory=QueryConfig)
+    psi: QueryConfig = attrs.field(factory=QueryConfig)
+    lambda_base: QueryConfig = attrs.field(factory=QueryConfig)
+    apply: Literal["http", "file"] = option("http", "How α is handed over.")
+    apply_url: str | None = option(None, 'Address that α is sent to, as JSON {"alpha": 1.02}.')
+    apply_method: Literal["PUT", "POST"] = option("PUT", "Method that it is sent by.")
+    apply_auth: HttpAuthConfig = attrs.field(factory=HttpAuthConfig)
+    apply_path: str | None = option(None, "File that α is written to, replaced as a whole.")
 
 
 @attrs.frozen
@@ -436,6 +507,7 @@ class Config:
     optimizer: OptimizerConfig = attrs.field(factory=OptimizerConfig)
     engine: EngineConfig = attrs.field(factory=EngineConfig)
     source: SourceConfig = attrs.field(factory=SourceConfig)
+    prometheus: PrometheusConfig = attrs.field(factory=PrometheusConfig)
     metrics: MetricsConfig = attrs.field(factory=MetricsConfig)
     control: ControlConfig = attrs.field(factory=ControlConfig)
     serve: ServeConfig = attrs.field(factory=ServeConfig)
@@ -447,6 +519,7 @@ class Config:
             *_alpha_problems(self),
             *_safety_problems(self),
             *_source_problems(self),
+            *_prometheus_problems(self),
             *_command_problems(self.governance.escalation.command),
         )
         if problems:
@@ -574,6 +647,51 @@ def _source_problems(config: Config) -> Iterator[str]:
         yield from (
             f"{ROOT}.source.shocks[{index}]{problem}" for problem in shock_problems(shock, source.dims)
         )
+
+
+def _prometheus_problems(config: Config) -> Iterator[str]:
+    if config.engine.kind != "prometheus":
+        return
+    settings, key = config.prometheus, f"{ROOT}.prometheus"
+    needed = {
+        "url": settings.url,
+        "clock": settings.clock,
+        "coherence.promql": settings.coherence.promql,
+        f"apply_{'url' if settings.apply == 'http' else 'path'}": (
+            settings.apply_url if settings.apply == "http" else settings.apply_path
+        ),
+    }
+    for name, value in needed.items():
+        if value is None:
+            yield f"{key}.{name} is null, must be given when {ROOT}.engine.kind is prometheus"
+    if not settings.lookback < config.safety.trial_deadline:
+        yield (
+            f"{key}.lookback is {settings.lookback:.12g} s, must be below {ROOT}.safety.trial_deadline "
+            f"({config.safety.trial_deadline:.12g} s): every trial would be reverted"
+        )
+    yield from _http_problems(f"{key}.url", settings.url, f"{key}.auth", settings.auth)
+    yield from _http_problems(
+        f"{key}.apply_url", settings.apply_url, f"{key}.apply_auth", settings.apply_auth
+    )
+
+
+def _http_problems(url_key: str, url: str | None, auth_key: str, auth: HttpAuthConfig) -> Iterator[str]:
+    if (auth.username is None) != (auth.password_path is None):
+        yield f"{auth_key}.username and {auth_key}.password_path must be given together"
+    if auth.token_path is not None and auth.username is not None:
+        yield f"{auth_key}.token_path and {auth_key}.username are both given, must be one of them"
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        yield f"{url_key} is no address: {error}"
+        return
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+        yield f"{url_key} is {url}, must be an http or https address without a user in it"
+    elif parts.scheme == "http" and host not in _THIS_MACHINE and (auth.token_path or auth.username):
+        yield f"{url_key} is {url}, must be https: {auth_key} would send its secret unencrypted"
 
 
 def shock_problems(shock: Shock, dims: int) -> Iterator[str]:

@@ -8,7 +8,7 @@ import attrs
 
 from attunement.assembly import Attunement, persisted_alpha
 from attunement.build import build_engine
-from attunement.config_schema import Config
+from attunement.config_schema import ROOT, Config, ConfigError
 from attunement.running import run_cycles
 from attunement.telemetry import CycleReport
 from kernel import Outcome
@@ -79,8 +79,13 @@ def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverifie
     Both begin at the α that the configured ledger says was persisted, if there is one in its limits.
 
     Raises:
+        ConfigError: the engine is a live system, which a dry run would move.
         Exception: as of `Attunement` and `run_cycles`.
     """
+    if config.engine.kind != "cal":
+        raise ConfigError(
+            f"{ROOT}.engine.kind is {config.engine.kind}, must be cal: a dry run would move a live system"
+        )
     persisted = persisted_alpha(Path(config.logging.audit_ledger_path))
     if persisted is not None and config.alpha_min <= to_float(persisted.alpha) <= config.alpha_max:
         config = attrs.evolve(config, alpha_initial=to_float(persisted.alpha))

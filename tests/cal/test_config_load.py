@@ -1,5 +1,6 @@
 """Reading the configuration from YAML: defaults, every kind of error, and the way back."""
 
+import json
 from math import inf, nan
 
 import attrs
@@ -84,7 +85,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(CONFIGS)
 def test_what_is_written_reads_back_equal(config):
     assert loads(dump(config)) == config
@@ -271,6 +272,72 @@ def test_a_value_that_does_not_fit_is_named_with_figure_and_range(body, problem)
 def test_keys_that_contradict_each_other_are_named(body, problem):
     (found,) = problems(f"attunement:\n  {body}\n")
     assert found.startswith(problem)
+
+
+WATCHED = {
+    "url": "http://127.0.0.1:9090",
+    "clock": "timestamp(up)",
+    "coherence": {"promql": "goodput"},
+    "apply_url": "http://localhost/alpha",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"url": None}, "attunement.prometheus.url is null, must be given"),
+        ({"clock": None}, "attunement.prometheus.clock is null, must be given"),
+        ({"coherence": {}}, "attunement.prometheus.coherence.promql is null, must be given"),
+        ({"apply_url": None}, "attunement.prometheus.apply_url is null, must be given"),
+        ({"apply": "file"}, "attunement.prometheus.apply_path is null, must be given"),
+        ({"lookback": 5}, "attunement.prometheus.lookback is 5 s, must be below"),
+        (
+            {"url": "ftp://host/"},
+            "attunement.prometheus.url is ftp://host/, must be an http or https address",
+        ),
+        ({"url": "https://"}, "attunement.prometheus.url is https://, must be an http or https address"),
+        (
+            {"url": "http://a:b@host/"},
+            "attunement.prometheus.url is http://a:b@host/, must be an http or https",
+        ),
+        ({"url": "http://host:x/"}, "attunement.prometheus.url is no address: Port could not be cast"),
+        (
+            {"url": "http://host/", "auth": {"token_path": "t"}},
+            "attunement.prometheus.url is http://host/, must be https",
+        ),
+        (
+            {"apply_url": "http://host/", "apply_auth": {"username": "u", "password_path": "p"}},
+            "attunement.prometheus.apply_url is http://host/, must be https",
+        ),
+        (
+            {"auth": {"username": "u"}},
+            "attunement.prometheus.auth.username and attunement.prometheus.auth.pass",
+        ),
+        (
+            {"auth": {"username": "u", "password_path": "p", "token_path": "t"}},
+            "attunement.prometheus.auth.token_path and attunement.prometheus.auth.username are both given",
+        ),
+        (
+            {"psi": {"reduce": "sum"}},
+            'attunement.prometheus.psi.reduce is "sum", must be last or mean or min',
+        ),
+    ],
+)
+def test_a_watched_system_needs_what_it_is_reached_by(changes, problem):
+    document = {"engine": {"kind": "prometheus"}, "prometheus": {**WATCHED, **changes}}
+    (found,) = problems(json.dumps({"attunement": document}))
+    assert found.startswith(problem)
+
+
+def test_a_watched_system_is_read_also_from_the_environment():
+    document = json.dumps({"attunement": {"engine": {"kind": "prometheus"}, "prometheus": WATCHED}})
+    assert loads(document).prometheus.coherence.promql == "goodput"
+    environ = {
+        "ATTUNEMENT__PROMETHEUS__AUTH__VERIFY_TLS": "false",
+        "ATTUNEMENT__PROMETHEUS__PSI__PROMQL": "psi",
+    }
+    read = load(None, environ).prometheus
+    assert (read.auth.verify_tls, read.psi.promql, read.apply_auth.verify_tls) == (False, "psi", True)
 
 
 def test_the_whole_range_of_alpha_may_be_one_step():

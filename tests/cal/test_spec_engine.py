@@ -1,4 +1,4 @@
-"""Engines of the specification's words alone: refused by name, or attuned unchanged on what is vouched for."""
+"""Engines of the specification's words alone: refused by name, or attuned on what is vouched for."""
 
 import json
 from math import inf, nan
