@@ -290,18 +290,23 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--viewers", type=int, default=50)
     options = parser.parse_args()
-    table = Table("what", "figure", "target", title="The page")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         with Loop(folder) as loop, Server(folder / "journal", loop.socket) as server:
-            time.sleep(10)
-            first_paint(browser, table, loop, server)
+            time.sleep(5)
+            show("The page", lambda table: first_paint(browser, table, loop, server))
         browser.close()
         bodies = [one.body for one in read_records(folder / "journal") if "after" in one.body]
         large_ledger(folder / "large", options.records, bodies)
-        ledger_rows(table, folder / "large", options.records)
-        viewer_rows(table, options.viewers)
+        show("A large ledger", lambda table: ledger_rows(table, folder / "large", options.records))
+        show("Viewers", lambda table: viewer_rows(table, options.viewers))
+
+
+def show(title: str, fill: Callable[[Table], object]) -> None:
+    """Measure and print one table."""
+    table = Table("what", "figure", "target", title=title)
+    fill(table)
     Console(width=110).print(table)
 
 

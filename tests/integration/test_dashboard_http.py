@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import urllib.request
 
@@ -15,6 +13,7 @@ import pytest
 
 from attunement.cli import _exit_code
 from attunement.config_schema import ConfigError
+from attunement.control import LoopTelemetry, controlled
 from attunement.dashboard import app as dashboard
 from attunement.dashboard import journal_index
 from attunement.dashboard.guard import hosts_of, read_token
@@ -24,8 +23,6 @@ from kernel import Mode
 from ledger import Ledger, LedgerReadError
 from ledger.chain import journal_path
 from optimizers.protocol import Suggestion
-
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +97,25 @@ def test_a_ledger_without_a_reading_has_nothing_to_judge_on(attune, scripted_eng
     assert "`run --order`" in said["error"]
 
 
-def test_the_page_turns_to_the_ledger_when_the_loop_ends_and_back(beside_loop, until, tmp_path):
+def test_the_page_turns_to_the_ledger_when_the_loop_ends_and_back(
+    attune, scripted_engine, wishes, serve_page, until, tmp_path
+):
+    telemetry, path = LoopTelemetry("ledger", True, "wishes"), tmp_path / "loop.sock"
+    loop = attune(scripted_engine(), wishes(Suggestion(1.01)), subscribers=(telemetry,))
+    loop.controller.start()
+    served = serve_page(loop.path, path)
+    with controlled(path, telemetry, loop.kernel, loop.desk):
+        loop.engine.run(3)
+        live(served, until)
+    until(lambda: served.ask("/api/overview")[1]["source"] == "ledger")
+    told = served.ask("/api/overview")[1]
+    assert [one["cycle"] for one in told["cycles"]] == [0, 1, 2]
+    assert told["status"]["age_s"] is None
+    with controlled(path, telemetry, loop.kernel, loop.desk):
+        assert live(served, until)["status"]["latest"]["cycle"] == 3
+
+
+def test_new_cycles_come_as_events(beside_loop, until):
     served = beside_loop(Suggestion(1.01))
     served.loop.engine.run(2)
     live(served, until)
@@ -329,8 +344,8 @@ def test_a_page_for_everybody_needs_a_name():
         hosts_of("::", "localhost")
 
 
-def test_serve_is_a_command_that_ends_well(site, capsys, until):
-    config = site.config(serve={"port": 0})
+def test_serve_refuses_what_it_cannot_serve(site, capsys):
+    config = site.config()
     assert _exit_code(["serve", "--config", config]) == 1
     assert "cannot read" in capsys.readouterr().err
     assert _exit_code(["run", "--config", config, "--plain"]) == 0
@@ -339,13 +354,44 @@ def test_serve_is_a_command_that_ends_well(site, capsys, until):
         taken.listen()
         code = _exit_code(["serve", "--config", config, "--port", str(taken.getsockname()[1])])
     assert (code, "cannot listen at 127.0.0.1" in capsys.readouterr().err) == (1, True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        command = [*PROGRAM, "serve", "--config", config]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
-            url = server.stdout.readline().strip()
-            with urllib.request.urlopen(f"{url}api/events", timeout=20) as events:
-                assert events.readline() == b"retry: 1000\n"
-                server.send_signal(number)
-                events.read()
-            assert server.wait(20) == 0
-            assert server.stderr.read() == ""
+    assert _exit_code(["serve", "--config", config, "--host", "0.0.0.0"]) == 2
+    assert "serve.names" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "host"), [(signal.SIGTERM, "127.0.0.1"), (signal.SIGINT, "::1")])
+def test_serve_ends_on_a_signal_with_a_page_open(site, capsys, until, number, host):
+    config = site.config()
+    assert _exit_code(["run", "--config", config, "--plain"]) == 0
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
+        try:
+            free.bind((host, 0))
+        except OSError:
+            pytest.skip(f"{host} cannot be listened at here")
+        port = free.getsockname()[1]
+    seen = []
+
+    def is_up():
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        return True
+
+    def watch_and_end():
+        until(is_up)
+        connection.request("GET", "/api/events")
+        events = connection.getresponse()
+        seen.append(events.readline())
+        os.kill(os.getpid(), number)
+        seen.append(events.read())
+        connection.close()
+
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    watcher = threading.Thread(target=watch_and_end)
+    watcher.start()
+    assert _exit_code(["serve", "--config", config, "--host", host, "--port", str(port)]) == 0
+    watcher.join()
+    assert seen[0] == b"retry: 1000\n"
+    out, err = capsys.readouterr()
+    assert f"http://{'[::1]' if ':' in host else host}:{port}/" in out
+    assert "Traceback" not in err
