@@ -6,9 +6,9 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from rich.text import Text
 
 import ledger
 from attunement.assembly import Attunement
-from attunement.build import build_engine
 from attunement.calibrate import CalibrationError
 from attunement.certified import UnverifiedKernelError, doubts
 from attunement.cli_common import (
@@ -32,12 +31,15 @@ from attunement.cli_common import (
     config_option,
     configuration,
     first_public_key,
+    given_flags,
     json_option,
     progress_bar,
     public_key,
+    unverified_option,
     verified,
 )
 from attunement.cli_config import config_group
+from attunement.cli_dry_run import dry_run_command
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_live import live_rows, live_status, watch
@@ -49,7 +51,9 @@ from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
 from attunement.control_protocol import ControlError, socket_path
-from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
+from attunement.counterfactual import ReproductionError
+from attunement.counterfactual_plot import PlotError
+from attunement.decision_log import LogError
 from attunement.engine import EngineInputError
 from attunement.feed import TelemetryFeed
 from attunement.forecast import Forecaster
@@ -63,9 +67,12 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
+from attunement.recording import RecordingError
+from attunement.run_side import GuardedScreen, RunSide
 from attunement.running import run_cycles, stopped_by_signals
 from attunement.snapshot import SnapshotError
 from attunement.sources import SourceError
+from attunement.spans import TracingError
 from attunement.view import JsonView, LiveView, PlainView, View
 from kernel import ActuatorError, LedgerUnavailableError, Mode
 from ledger import KeyFileError, LedgerError, LedgerKeyError, LedgerTamperedError, NoteError, ProofError
@@ -74,7 +81,16 @@ from optimizers.errors import OptimizerError
 if TYPE_CHECKING:
     import proofs
 
-_USAGE = (ConfigError, KeyFileError, OrderError, OptimizerError, EngineCapabilityError, CalibrationError)
+_USAGE = (
+    RecordingError,
+    TracingError,
+    ConfigError,
+    KeyFileError,
+    OrderError,
+    OptimizerError,
+    EngineCapabilityError,
+    CalibrationError,
+)
 _REFUSED = (
     LedgerKeyError,
     LedgerTamperedError,
@@ -84,6 +100,7 @@ _REFUSED = (
     SnapshotError,
     OptimizerMemoryError,
     UnverifiedKernelError,
+    ReproductionError,
 )
 _FAILED = (
     EngineInputError,
@@ -91,6 +108,8 @@ _FAILED = (
     LedgerUnavailableError,
     ControlError,
     SourceError,
+    LogError,
+    PlotError,
     ActuatorError,
     MeasurementError,
     OSError,
@@ -119,13 +138,6 @@ def _exit_code(arguments: list[str]) -> int:
     return int(code or 0)
 
 
-_unverified_option = click.option(
-    "--allow-unverified",
-    is_flag=True,
-    help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
-)
-
-
 @click.group(
     epilog="Exit codes: 0 done, 1 error, 2 usage or configuration, 3 refused, 4 frozen or emergency."
 )
@@ -151,7 +163,12 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="A signed order to carry out at the first reading; may be given again.",
 )
-@_unverified_option
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Record the session to this new file, .parquet or .ndjson, for `dry-run --trace`.",
+)
+@unverified_option
 def run(
     config_path: Path | None,
     cycles: int | None,
@@ -161,12 +178,16 @@ def run(
     actor: str | None,
     reason: str | None,
     order_paths: tuple[Path, ...],
+    record: Path | None,
     allow_unverified: bool,
 ) -> int:
     """Attune the configured engine; resume where the ledger left off.
 
     With --operator-key, --actor and --reason the operator approves leaving a freeze or an emergency and
     adopts a changed policy, once, at the first reading. Orders that were signed elsewhere come with --order.
+
+    SIGTERM, SIGINT and the end of the terminal end it in order. SIGHUP has the configuration read again: what
+    is neither policy nor fixed at the start is taken in, and the rest is named.
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
@@ -176,13 +197,15 @@ def run(
     signers = signers_of(config)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
-    engine = build_engine(config)
+    side = RunSide(config, record, config_path, given_flags())
+    engine = side.engine
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
     view = _view(config, plain, as_json, total, forecaster)
     telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
     socket = socket_path(config) if config.control.enabled else None
-    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds:
+    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds, side:
+        screen = GuardedScreen(view, stop)
         try:
             with Attunement(
                 config,
@@ -190,7 +213,7 @@ def run(
                 signers,
                 charter,
                 signatory,
-                (metrics, *feeds, view, telemetry),
+                (metrics, *feeds, screen, telemetry, *side.subscribers),
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
@@ -200,10 +223,13 @@ def run(
                 metrics.on_open(config, attunement.kernel, attunement.ledger)
                 with controlled(socket, telemetry, attunement.kernel, attunement.desk):
                     attunement.controller.start()
-                    ending = run_cycles(engine, total, config.settle_delay, stop)
+                    after = partial(side.between_cycles, attunement, stop)
+                    ending = run_cycles(engine, total, config.settle_delay, stop, after)
+                    cause = stop.cause if stop.is_set() else ending.cause
+                    side.log.say("run ended", cycles=ending.cycles, cause=cause)
         finally:
-            view.close()
-    click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
+            screen.close()
+    click.echo(f"{ending.cycles} cycles run: {cause}", err=True)
     _keep_memory(config, attunement.optimizer_memory())
     folder = Path(config.logging.audit_ledger_path)
     verdict = verified(folder, first_public_key(config, folder), attunement.ledger.head())
@@ -215,34 +241,11 @@ def run(
         click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
     if not verdict.is_verified or desk.is_refused or desk.waiting:
         return EXIT_REFUSED
+    if side.faults:
+        return complain("\n".join(side.faults), EXIT_ERROR)
     return (
         EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and total is not None else 0
     )
-
-
-@cli.command("dry-run")
-@config_option
-@click.option(
-    "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
-)
-@_unverified_option
-@json_option
-def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool, as_json: bool) -> None:
-    """Attune in a scratch folder and compare with α held; the configured ledger is not touched.
-
-    Example: lambda-attunement dry-run --cycles 200
-    """
-    config = attrs.evolve(configuration(config_path), settle_delay=0.0)
-    total = cycles or config.cycles or DRY_RUN_CYCLES
-    with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
-        compared = compare_with_hold(config, total, Path(folder), allow_unverified)
-    if as_json:
-        click.echo(json.dumps(attrs.asdict(compared), allow_nan=False))
-        return
-    table = Table("", "α held", "attuned", title=f"{total} cycles, last quarter")
-    for name, held, attuned in compared.rows():
-        table.add_row(name, held, attuned)
-    Console().print(table)
 
 
 @cli.command()
@@ -276,6 +279,7 @@ cli.add_command(load_command)
 cli.add_command(order_group)
 cli.add_command(serve_command)
 cli.add_command(config_group)
+cli.add_command(dry_run_command)
 cli.add_command(policy_group)
 for order_command in ORDER_COMMANDS:
     cli.add_command(order_command)
@@ -354,7 +358,9 @@ def _view(
     console = Console()
     if as_json:
         return JsonView(console)
-    if plain or not console.is_terminal:
+    # A log on the same terminal would tear the screen.
+    logs_here = config.logging.format is not None and config.logging.file is None and sys.stderr.isatty()
+    if plain or logs_here or not console.is_terminal:
         return PlainView(console)
     return LiveView(console, kernel_limits(config), total, forecaster)
 

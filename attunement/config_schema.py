@@ -273,6 +273,10 @@ class LoggingConfig:
         "for a retreat or a latch.",
         change="reload",
     )
+    spans: bool = option(
+        False,
+        "Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra tracing.",
+    )
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -67,7 +67,7 @@ def _at(value: object, path: list[str]) -> object:
     return value
 
 
-def _with(section: Config, path: list[str], value: object) -> Config:
+def _with(section: Any, path: list[str], value: object) -> Any:
     name, *rest = path
     inner = _with(getattr(section, name), rest, value) if rest else value
     return attrs.evolve(section, **{name: inner})
