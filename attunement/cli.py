@@ -39,6 +39,7 @@ from attunement.cli_common import (
     verified,
 )
 from attunement.cli_config import config_group
+from attunement.cli_doctor import completion_command, doctor_command
 from attunement.cli_dry_run import dry_run_command
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
@@ -280,6 +281,8 @@ cli.add_command(order_group)
 cli.add_command(serve_command)
 cli.add_command(config_group)
 cli.add_command(dry_run_command)
+cli.add_command(doctor_command)
+cli.add_command(completion_command)
 cli.add_command(policy_group)
 for order_command in ORDER_COMMANDS:
     cli.add_command(order_command)
