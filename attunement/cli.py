@@ -6,9 +6,9 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error
 
 import json
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,6 @@ from rich.text import Text
 
 import ledger
 from attunement.assembly import Attunement
-from attunement.build import build_engine
 from attunement.calibrate import CalibrationError
 from attunement.certified import UnverifiedKernelError, doubts
 from attunement.charter import load_charter
@@ -33,12 +32,16 @@ from attunement.cli_common import (
     config_option,
     configuration,
     first_public_key,
+    given_flags,
     json_option,
     progress_bar,
     public_key,
+    unverified_option,
     verified,
 )
 from attunement.cli_config import config_group
+from attunement.cli_doctor import completion_command, doctor_command
+from attunement.cli_dry_run import dry_run_command
 from attunement.cli_keys import keys_group, signers_of
 from attunement.cli_ledger import ledger_group
 from attunement.cli_live import live_rows, live_status, watch
@@ -51,7 +54,9 @@ from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
 from attunement.control_protocol import ControlError, socket_path
-from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
+from attunement.counterfactual import ReproductionError
+from attunement.counterfactual_plot import PlotError
+from attunement.decision_log import LogError
 from attunement.engine import EngineInputError
 from attunement.feed import TelemetryFeed
 from attunement.forecast import Forecaster
@@ -64,9 +69,12 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
+from attunement.recording import RecordingError
+from attunement.run_side import GuardedScreen, RunSide
 from attunement.running import run_cycles, stopped_by_signals
 from attunement.snapshot import Snapshot, SnapshotError
 from attunement.sources import SourceError
+from attunement.spans import TracingError
 from attunement.view import JsonView, LiveView, PlainView, View
 from kernel import ActuatorError, LedgerUnavailableError, Mode
 from ledger import (
@@ -83,7 +91,16 @@ from optimizers.errors import OptimizerError
 if TYPE_CHECKING:
     import proofs
 
-_USAGE = (ConfigError, KeyFileError, OrderError, OptimizerError, EngineCapabilityError, CalibrationError)
+_USAGE = (
+    RecordingError,
+    TracingError,
+    ConfigError,
+    KeyFileError,
+    OrderError,
+    OptimizerError,
+    EngineCapabilityError,
+    CalibrationError,
+)
 _REFUSED = (
     LedgerKeyError,
     LedgerTamperedError,
@@ -93,6 +110,7 @@ _REFUSED = (
     SnapshotError,
     OptimizerMemoryError,
     UnverifiedKernelError,
+    ReproductionError,
 )
 _FAILED = (
     EngineInputError,
@@ -100,6 +118,8 @@ _FAILED = (
     LedgerUnavailableError,
     ControlError,
     SourceError,
+    LogError,
+    PlotError,
     ActuatorError,
     MeasurementError,
     OSError,
@@ -126,13 +146,6 @@ def _exit_code(arguments: list[str]) -> int:
     except _FAILED as error:
         return complain(str(error), EXIT_ERROR)
     return int(code or 0)
-
-
-_unverified_option = click.option(
-    "--allow-unverified",
-    is_flag=True,
-    help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
-)
 
 
 @click.group(
@@ -166,7 +179,12 @@ def cli() -> None:
     help="A file of `save`: verify and read again only what came after it. If the ledger does not begin as "
     "it says, that is told and the whole ledger is verified.",
 )
-@_unverified_option
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path),
+    help="Record the session to this new file, .parquet or .ndjson, for `dry-run --trace`.",
+)
+@unverified_option
 def run(
     config_path: Path | None,
     cycles: int | None,
@@ -177,12 +195,16 @@ def run(
     reason: str | None,
     order_paths: tuple[Path, ...],
     snapshot: Path | None,
+    record: Path | None,
     allow_unverified: bool,
 ) -> int:
     """Attune the configured engine; resume where the ledger left off.
 
     With --operator-key, --actor and --reason the operator approves leaving a freeze or an emergency and
     adopts a changed policy, once, at the first reading. Orders that were signed elsewhere come with --order.
+
+    SIGTERM, SIGINT and the end of the terminal end it in order. SIGHUP has the configuration read again: what
+    is neither policy nor fixed at the start is taken in, and the rest is named.
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
@@ -193,13 +215,15 @@ def run(
     saved = _saved(snapshot, signers.records.verify_key)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
-    engine = build_engine(config)
+    side = RunSide(config, record, config_path, given_flags())
+    engine = side.engine
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
     view = _view(config, plain, as_json, total, forecaster)
     telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
     socket = socket_path(config) if config.control.enabled else None
-    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds:
+    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds, side:
+        screen = GuardedScreen(view, stop)
         try:
             with Attunement(
                 config,
@@ -207,7 +231,7 @@ def run(
                 signers,
                 charter,
                 signatory,
-                (metrics, *feeds, view, telemetry),
+                (metrics, *feeds, screen, telemetry, *side.subscribers),
                 orders,
                 (metrics,),
                 allow_unverified=allow_unverified,
@@ -220,10 +244,13 @@ def run(
                 metrics.on_open(config, attunement.kernel, attunement.ledger)
                 with controlled(socket, telemetry, attunement.kernel, attunement.desk):
                     attunement.controller.start()
-                    ending = run_cycles(engine, total, config.settle_delay, stop)
+                    after = partial(side.between_cycles, attunement, stop)
+                    ending = run_cycles(engine, total, config.settle_delay, stop, after)
+                    cause = stop.cause if stop.is_set() else ending.cause
+                    side.log.say("run ended", cycles=ending.cycles, cause=cause)
         finally:
-            view.close()
-    click.echo(f"{ending.cycles} cycles run: {ending.cause}", err=True)
+            screen.close()
+    click.echo(f"{ending.cycles} cycles run: {cause}", err=True)
     _keep_memory(config, attunement.optimizer_memory())
     folder = Path(config.logging.audit_ledger_path)
     verdict = verified(folder, first_public_key(config, folder), attunement.ledger.head())
@@ -235,34 +262,11 @@ def run(
         click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
     if not verdict.is_verified or desk.is_refused or desk.waiting:
         return EXIT_REFUSED
+    if side.faults:
+        return complain("\n".join(side.faults), EXIT_ERROR)
     return (
         EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and total is not None else 0
     )
-
-
-@cli.command("dry-run")
-@config_option
-@click.option(
-    "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
-)
-@_unverified_option
-@json_option
-def dry_run(config_path: Path | None, cycles: int | None, allow_unverified: bool, as_json: bool) -> None:
-    """Attune in a scratch folder and compare with α held; the configured ledger is not touched.
-
-    Example: lambda-attunement dry-run --cycles 200
-    """
-    config = attrs.evolve(configuration(config_path), settle_delay=0.0)
-    total = cycles or config.cycles or DRY_RUN_CYCLES
-    with tempfile.TemporaryDirectory(prefix="lambda-attunement-") as folder:
-        compared = compare_with_hold(config, total, Path(folder), allow_unverified)
-    if as_json:
-        click.echo(json.dumps(attrs.asdict(compared), allow_nan=False))
-        return
-    table = Table("", "α held", "attuned", title=f"{total} cycles, last quarter")
-    for name, held, attuned in compared.rows():
-        table.add_row(name, held, attuned)
-    Console().print(table)
 
 
 @cli.command()
@@ -297,6 +301,9 @@ cli.add_command(order_group)
 cli.add_command(serve_command)
 cli.add_command(optimizers_group)
 cli.add_command(config_group)
+cli.add_command(dry_run_command)
+cli.add_command(doctor_command)
+cli.add_command(completion_command)
 cli.add_command(policy_group)
 for order_command in ORDER_COMMANDS:
     cli.add_command(order_command)
@@ -392,7 +399,9 @@ def _view(
     console = Console()
     if as_json:
         return JsonView(console)
-    if plain or not console.is_terminal:
+    # A log on the same terminal would tear the screen.
+    logs_here = config.logging.format is not None and config.logging.file is None and sys.stderr.isatty()
+    if plain or logs_here or not console.is_terminal:
         return PlainView(console)
     return LiveView(console, kernel_limits(config), total, forecaster)
 

@@ -51,6 +51,11 @@ def config_option(function: F) -> F:
 
 
 json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+unverified_option: Callable[[F], F] = click.option(
+    "--allow-unverified",
+    is_flag=True,
+    help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
+)
 path_option: Callable[[F], F] = click.option(
     "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
 )

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
@@ -131,7 +132,7 @@ def _sections() -> Iterator[str]:
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
-def _in_full(value: object) -> str:
+def _in_full(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_in_full(one)}" for name, one in value.items()) + "}"
     if isinstance(value, tuple):

@@ -361,6 +361,10 @@ class LoggingConfig:
         "Where the ledger's head is kept as a row that one writer owns: sqlite:FILE, or an address "
         "postgresql://…; null: nowhere.",
     )
+    spans: bool = option(
+        False,
+        "Send OpenTelemetry spans to OTEL_EXPORTER_OTLP_ENDPOINT; needs the extra tracing.",
+    )
 
 
 @attrs.frozen

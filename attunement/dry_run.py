@@ -1,6 +1,6 @@
 """What attunement would do, beside holding α: two runs of the same configuration in a scratch folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -9,8 +9,10 @@ import attrs
 from attunement.assembly import Attunement, persisted_alpha
 from attunement.build import build_engine
 from attunement.config_schema import ROOT, Config, ConfigError
+from attunement.engine import CalEngine
+from attunement.prometheus_engine import PrometheusEngine
 from attunement.running import run_cycles
-from attunement.telemetry import CycleReport
+from attunement.telemetry import CycleReport, Subscriber
 from kernel import Outcome
 from kernel.quantity import to_float
 from ledger import NoteSigner, Signers, generate
@@ -89,27 +91,48 @@ def compare_with_hold(config: Config, cycles: int, folder: Path, allow_unverifie
     persisted = persisted_alpha(Path(config.logging.audit_ledger_path))
     if persisted is not None and config.alpha_min <= to_float(persisted.alpha) <= config.alpha_max:
         config = attrs.evolve(config, alpha_initial=to_float(persisted.alpha))
-    records, log = (generate(folder / name, folder / f"{name}.pub") for name in ("key", "log-key"))
-    signers = Signers(records, NoteSigner(config.logging.origin, log))
+    signers = scratch_signers(folder, config.logging.origin)
     optimizer = attrs.evolve(config.optimizer, name="hold")
     held = _run(attrs.evolve(config, optimizer=optimizer), cycles, folder / "held", signers, allow_unverified)
     return Compared(held, _run(config, cycles, folder / "attuned", signers, allow_unverified))
 
 
-def _run(
-    config: Config, cycles: int, ledger_path: Path, signers: Signers, allow_unverified: bool
-) -> RunFigures:
+def run_scratch(
+    config: Config,
+    engine: CalEngine | PrometheusEngine,
+    cycles: int,
+    ledger_path: Path,
+    signers: Signers,
+    subscribers: Sequence[Subscriber],
+    allow_unverified: bool,
+) -> None:
+    """Attune an engine as a configuration says, with a ledger of its own, and nobody told of alerts.
+
+    Raises:
+        Exception: as of `Attunement` and `run_cycles`.
+    """
     logging = attrs.evolve(config.logging, audit_ledger_path=str(ledger_path))
-    # Nobody is told of alerts that did not happen.
     escalation = attrs.evolve(config.governance.escalation, command=None)
     governance = attrs.evolve(config.governance, escalation=escalation, predecessor=None)
     scratch = attrs.evolve(config, logging=logging, governance=governance)
-    engine, tally = build_engine(config), Tally(cycles)
     with Attunement(
-        scratch, engine, signers, subscribers=(tally,), allow_unverified=allow_unverified
+        scratch, engine, signers, subscribers=subscribers, allow_unverified=allow_unverified
     ) as attunement:
         attunement.controller.start()
         run_cycles(engine, cycles, 0.0, Event(), lambda: None)
+
+
+def scratch_signers(folder: Path, origin: str) -> Signers:
+    """Make keys in a folder for ledgers that are thrown away."""
+    records, log = (generate(folder / name, folder / f"{name}.pub") for name in ("key", "log-key"))
+    return Signers(records, NoteSigner(origin, log))
+
+
+def _run(
+    config: Config, cycles: int, ledger_path: Path, signers: Signers, allow_unverified: bool
+) -> RunFigures:
+    tally = Tally(cycles)
+    run_scratch(config, build_engine(config), cycles, ledger_path, signers, (tally,), allow_unverified)
     return RunFigures(
         mean_coherence=_mean(tally.coherences),
         mean_alpha=_mean(tally.alphas),

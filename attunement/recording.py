@@ -1,11 +1,11 @@
 """A session on file: what came in from outside, cycle by cycle, and what was measured and decided on it.
 
-Parquet (extra `record`) or NDJSON, by the name of the file. Features and Ψ do not depend on α, so the engine's
-recursion can be run again on them under another policy: see `attunement.counterfactual`.
+Parquet (extra `record`) or NDJSON, by the name of the file. Features and Ψ do not depend on α, so the
+engine's recursion can be run again on them under another policy: see `attunement.counterfactual`.
 
-NDJSON has one object a line: first the header `{"recording": 1, …}`, then a row a cycle. A Parquet file has the
-header as JSON in its metadata, under the key `lambda-attunement`. It can be read once it was closed; an NDJSON
-file up to the last whole line at any time.
+NDJSON has one object a line: first the header `{"recording": 1, …}`, then a row a cycle. A Parquet file has
+the header as JSON in its metadata, under the key `lambda-attunement`. It can be read once it was closed; an
+NDJSON file up to the last whole line at any time.
 """
 
 import json

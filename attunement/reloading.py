@@ -67,7 +67,7 @@ def _at(value: object, path: list[str]) -> object:
     return value
 
 
-def _with(section: Config, path: list[str], value: object) -> Config:
+def _with(section: Any, path: list[str], value: object) -> Any:
     name, *rest = path
     inner = _with(getattr(section, name), rest, value) if rest else value
     changed: dict[str, Any] = {name: inner}

@@ -68,17 +68,19 @@ class Stop(threading.Event):
     Attributes:
         cause: Why, in words.
         is_reload_wanted: Whether the configuration is to be read again, which a run does between cycles.
+        is_hung_up: Whether the terminal is gone.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.cause = "stopped"
         self.is_reload_wanted = False
+        self.is_hung_up = False
         self._terminals = [descriptor for descriptor in _STANDARD if os.isatty(descriptor)]
 
     def hang_up(self) -> None:
         """End the run if the terminal it was started at is gone, else have the configuration read again."""
-        if not self.ends_without_terminal():
+        if not (self.ends_without_terminal() or self.is_hung_up):
             self.is_reload_wanted = True
 
     def ends_without_terminal(self) -> bool:
@@ -90,6 +92,7 @@ class Stop(threading.Event):
             os.close(nowhere)
         if gone:
             self._terminals = []
+            self.is_hung_up = True
             self.cause = "the terminal was closed"
             self.set()
         return bool(gone)
