@@ -158,14 +158,13 @@ class LoopTelemetry:
         with self._lock:
             latest = self._history[-1] if self._history else None
             outcomes, broken, decided = dict(self._outcomes), dict(self._broken), self._decided
+        last = None if decided is None else {"time": utc(decided[0]), **decision_body(decided[1])}
         return {
             "run": {**self._run, "now": utc_now()},
             "limits": limits_body(kernel.limits),
             "outcomes": {outcome.value: outcomes.get(outcome, 0) for outcome in Outcome},
             "broken": {name: broken[name] for name in sorted(broken)},
-            "last_decision": None
-            if decided is None
-            else {"time": utc(decided[0]), **decision_body(decided[1])},
+            "last_decision": last,
             "latest": None if latest is None else cycle_body(latest.report, utc(latest.time_s)),
             "age_s": None if latest is None else time.monotonic() - latest.monotonic_s,
         }
