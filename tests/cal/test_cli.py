@@ -65,7 +65,7 @@ def test_every_command_has_a_help_text(cli, command):
     code, out, err = cli(*command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("Usage: lambda-attunement")
-    assert re.search(r"\n\n  [A-Z]\w+ ", out)
+    assert re.search(r"\n\n  [A-Z]\w+[ ,]", out)
 
 
 def test_the_exit_codes_are_in_the_help_text(cli):
