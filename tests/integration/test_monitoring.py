@@ -244,7 +244,7 @@ def test_a_restart_is_marked_and_the_counters_begin_again(storm):
     storm.start_loop()
     wait_for(lambda: (storm.value("process_start_time_seconds") or 0.0) > started, "the new process")
     assert storm.value("uhes_decisions_total{verdict='latched'}") == 0.0
-    assert storm.value('uhes_kernel_mode{mode="emergency"}') == 1.0
+    wait_for(lambda: storm.value('uhes_kernel_mode{mode="emergency"}') == 1.0, "the latch that was kept")
     annotations = {one["name"]: one["expr"] for one in dashboard()["annotations"]["list"]}
     assert wait_for(lambda: storm.query_range(as_asked(annotations["restarted"]), 60), "the mark")
 
