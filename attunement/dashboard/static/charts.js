@@ -187,7 +187,10 @@ function wake() {
 }
 
 async function drawOne() {
-  const next = CHARTS.filter((chart) => chart.isDirty && chart.isSeen).sort((one, other) => (one.drawn ?? 0) - (other.drawn ?? 0))[0];
+  const seen = CHARTS.filter((chart) => chart.isDirty && chart.isSeen).sort((one, other) => (one.drawn ?? 0) - (other.drawn ?? 0));
+  // α comes between all others, at most twice a second.
+  const isAlphaDue = CHARTS[0].isDirty && CHARTS[0].isSeen && performance.now() - (CHARTS[0].drawn ?? -Infinity) > 500;
+  const next = isAlphaDue ? CHARTS[0] : seen[0];
   if (!next || document.hidden) { isAwake = false; return; }
   next.isDirty = false;
   const began = next.drawn = performance.now();
@@ -207,8 +210,8 @@ async function drawOne() {
     next.box.replaceChildren(make("p", next.empty || "nothing yet"));
   }
   next.box.dataset.cycle = String(points.at(-1)?.cycle ?? "");
-  // A third of the time at most is for charts: the numbers never wait for longer than one of them takes.
-  setTimeout(() => requestAnimationFrame(drawOne), 2 * (performance.now() - began));
+  // Two thirds of the time are left to the numbers, which so wait for one chart at most.
+  setTimeout(() => requestAnimationFrame(drawOne), Math.min(200, 2 * (performance.now() - began)));
 }
 
 // The policy forbids styles that a script writes. Plotly's few rules come from plotly.css, and what it would write
