@@ -482,5 +482,5 @@ def test_replay_holds_no_more_than_the_last_decision(history):
     for sequence, body in enumerate(history, 1):
         replay.follow(record(body, sequence))
     kept = {name: value for name, value in vars(replay).items() if not isinstance(value, int)}
-    assert kept.keys() == {"limits", "_orders", "last"}
+    assert kept.keys() == {"limits", "_orders", "last", "derived"}
     assert attrs.fields(Mismatch).sequence.type is int
