@@ -132,7 +132,7 @@ def test_a_run_prints_a_line_a_cycle_and_ends_with_a_verified_ledger(cli, site):
     assert re.fullmatch(
         rf"ledger {site.ledger}: verified, \d+ records good, head \d+:[0-9a-f]{{64}}", verified
     )
-    assert [record.body.get("event") for record in read_records(site.ledger)][:2] == [None, "start", "charter"]
+    assert [record.body.get("event") for record in read_records(site.ledger)][:2] == [None, "start"]
 
 
 def test_json_goes_to_stdout_and_messages_to_stderr(cli, site):

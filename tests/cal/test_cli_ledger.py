@@ -88,7 +88,8 @@ class Deed:
 @pytest.fixture(scope="module")
 def deed(tmp_path_factory):
     made = Deed(tmp_path_factory.mktemp("deed"))
-    for command in (["keys", "init"], ["run", "--plain"]):
+    greedy = ["--set", "optimizer.name=adversary:always_max", "--cycles", "3"]
+    for command in (["keys", "init"], ["run", "--plain", *greedy], ["run", "--plain"]):
         assert _exit_code([*command, "--config", str(made.config)]) == 0
     return made
 
