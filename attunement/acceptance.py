@@ -10,6 +10,8 @@ from optimizers.noise import RECENT, Noise
 
 BASE_SAMPLES = 16
 STANDARD_ERRORS = 3.0
+CHANGED = 4.0
+"""Standard errors by which a measurement at the same α says that the old mean holds no more."""
 
 
 class AcceptanceTest:
@@ -40,8 +42,12 @@ class AcceptanceTest:
         self._noise.learn(list(self._recent))
 
     def stay(self, alpha: float, objective: float) -> None:
-        """Count a measurement at the committed α; at another α than the last, the mean begins anew."""
-        if alpha != self._base_alpha:
+        """Count a measurement at the committed α.
+
+        The mean begins anew at another α than the last, and when the measurement does not fit it: else a
+        trial would be held against what the engine was before it changed.
+        """
+        if alpha != self._base_alpha or self._is_changed(objective):
             self._base.clear()
         self._base_alpha = alpha
         self._base.append(objective)
@@ -58,6 +64,12 @@ class AcceptanceTest:
             after=round_nearest("objective", objective),
             tolerance=self._granted(),
         )
+
+    def _is_changed(self, objective: float) -> bool:
+        if not (self._base and self._noise.known):
+            return False
+        error = self._noise.sigma * sqrt(1.0 + 1.0 / len(self._base))
+        return not abs(objective - sum(self._base) / len(self._base)) <= CHANGED * error
 
     def _granted(self) -> Nano:
         if self.ceiling == TOLERANCE_LAST:

@@ -11,6 +11,8 @@ from attunement.foreign import described
 from optimizers.isolated import IsolatedOptimizer
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
+REASON_MOST = 200
+
 
 @attrs.frozen
 class Fault:
@@ -21,11 +23,18 @@ class Fault:
 
 @attrs.frozen
 class Answer:
-    """One exchange with an optimizer."""
+    """One exchange with an optimizer.
+
+    Attributes:
+        wish: What it wants.
+        mode, gradient: What it says of itself, for the metrics.
+        reason: Why it does something else than before, if it says so, at most REASON_MOST characters.
+    """
 
     wish: Suggestion | Hold | Fault
     mode: Mode
     gradient: float | None
+    reason: str = ""
 
 
 _SILENT = Answer(HOLD, "idle", None)
@@ -85,7 +94,7 @@ class BoundedOptimizer:
 
     def _work(self) -> None:
         while (request := self._requests.get()) is not None:
-            self._answers.put(_consult(self._optimizer, *request))
+            self._answers.put(consult(self._optimizer, *request))
         self._memories.put(_remembered(self._optimizer))
         release(self._optimizer)
 
@@ -96,11 +105,12 @@ def release(optimizer: Optimizer) -> None:
         optimizer.close()
 
 
-def _consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
+def consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
     try:
         optimizer.tell(outcome)
         wish = _plain(optimizer.ask()) if ask else HOLD
-        return Answer(wish, _known(optimizer.mode), _figure(optimizer.gradient))
+        reason = _text(getattr(optimizer, "reason", ""))
+        return Answer(wish, _known(optimizer.mode), _figure(optimizer.gradient), reason)
     except BaseException as error:  # noqa: BLE001 - a foreign optimizer may raise anything, SystemExit too
         return Answer(Fault(f"optimizer raised {described(error)}"), "idle", None)
 
@@ -135,3 +145,10 @@ def _figure(gradient: object) -> float | None:
         return None
     figure = float.__pos__(gradient)
     return figure if isfinite(figure) else None
+
+
+def _text(reason: object) -> str:
+    if not isinstance(reason, str):
+        return ""
+    text = str.__str__(reason)[:REASON_MOST]
+    return text if text.isprintable() else ""

@@ -274,10 +274,18 @@ def run(
 @click.option(
     "--snapshot", type=click.Path(path_type=Path), help="Read only what followed this file of `save`."
 )
-@click.option("--watch", "is_watching", is_flag=True, help="Follow the loop that runs, a line a cycle.")
+@click.option(
+    "--watch",
+    "is_watching",
+    is_flag=True,
+    help="Follow the loop that runs: one screen, or a line a cycle if piped.",
+)
 @json_option
 def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, as_json: bool) -> int:
-    """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency."""
+    """Tell what the ledger says of α now, and the loop if one runs; exit code 4 if frozen or in emergency.
+
+    Example: lambda-attunement status --watch
+    """
     config = configuration(config_path)
     if is_watching:
         watch(config, as_json)

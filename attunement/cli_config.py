@@ -22,7 +22,7 @@ from attunement.policy import kernel_limits
 
 @click.group("config")
 def config_group() -> None:
-    """Show, check and explain the configuration, and find limits for an engine."""
+    """Explain the configuration: what is in force and where it came from; find limits for an engine."""
 
 
 @config_group.command("show")

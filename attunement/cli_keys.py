@@ -1,11 +1,12 @@
 """The commands that make the ledger's keys, and replace them."""
 
+import json
 from pathlib import Path
 
 import click
 
 import ledger
-from attunement.cli_common import config_option, configuration, followed
+from attunement.cli_common import config_option, configuration, followed, json_option
 from attunement.config_schema import Config
 from attunement.heads import configured_head_store
 from attunement.key_files import replace_key, retired, with_pub
@@ -22,11 +23,15 @@ def keys_group() -> None:
 @config_option
 @click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
 @click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
-def init_command(config_path: Path | None, path: Path | None, if_missing: bool) -> None:
+@json_option
+def init_command(config_path: Path | None, path: Path | None, if_missing: bool, as_json: bool) -> None:
     """Make the ledger's keys: FILE, readable by its owner alone, and FILE.pub; nothing is overwritten.
 
     The same command with --path makes an operator's key.
+
+    Example: lambda-attunement keys init --path ines.key
     """
+    made: list[dict[str, str]] = []
     log = configuration(config_path).logging
     for private in [path] if path else [Path(log.key_path), Path(log.log_key_path)]:
         if if_missing and private.exists():
@@ -34,7 +39,11 @@ def init_command(config_path: Path | None, path: Path | None, if_missing: bool) 
             continue
         private.parent.mkdir(parents=True, exist_ok=True)
         key = ledger.generate(private, with_pub(private))
-        click.echo(f"key {key.verify_key.key_id}: {private} and {with_pub(private)}")
+        made.append(_made(key, private))
+        if not as_json:
+            click.echo(f"key {key.verify_key.key_id}: {private} and {with_pub(private)}")
+    if as_json:
+        click.echo(json.dumps({"keys": made}, ensure_ascii=False))
 
 
 @keys_group.command(
@@ -44,7 +53,8 @@ def init_command(config_path: Path | None, path: Path | None, if_missing: bool) 
 )
 @config_option
 @click.option("--log", "is_log", is_flag=True, help="The key that signs checkpoints, not the one of records.")
-def rotate_command(config_path: Path | None, is_log: bool) -> None:
+@json_option
+def rotate_command(config_path: Path | None, is_log: bool, as_json: bool) -> None:
     """Have a key of the ledger sign its successor into it; what the old key signed stays verifiable.
 
     The old key's files become FILE.ID and FILE.ID.pub. Keep the public one; move the private one away. What
@@ -69,11 +79,18 @@ def rotate_command(config_path: Path | None, is_log: bool) -> None:
                 opened.rotate(successor)
 
     successor = replace_key(private, log_key.key if is_log else key, append)
+    vkey = NoteSigner(log.origin, successor).verifier if is_log else None
+    if as_json:
+        told = {"keys": [_made(successor, private)], "vkey": None if vkey is None else str(vkey)}
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
     click.echo(f"key {successor.verify_key.key_id}: {private} and {with_pub(private)}")
-    if is_log:
-        click.echo(
-            f"tell witnesses and auditors the log's new vkey: {NoteSigner(log.origin, successor).verifier}"
-        )
+    if vkey is not None:
+        click.echo(f"tell witnesses and auditors the log's new vkey: {vkey}")
+
+
+def _made(key: SigningKey, private: Path) -> dict[str, str]:
+    return {"key": key.verify_key.key_id, "private": str(private), "public": str(with_pub(private))}
 
 
 def signers_of(config: Config) -> Signers:

@@ -262,12 +262,14 @@ def prove(
 @public_key_option
 @_filter_options
 @click.argument("folder", type=click.Path(path_type=Path))
+@json_option
 def export(
     config_path: Path | None,
     path: Path | None,
     public_key_path: Path | None,
     last: int | None,
     folder: Path,
+    as_json: bool,
     **wanted: Any,
 ) -> None:
     """Write records, each with its inclusion proof, the checkpoint and a manifest into the new FOLDER.
@@ -286,6 +288,10 @@ def export(
     if len(published) < len(indices):
         unpublished = len(indices) - len(published)
         click.echo(f"{unpublished} records are newer than the checkpoint and were left out", err=True)
+    if as_json:
+        told = {"folder": str(folder), "records": len(published), "manifest": manifest}
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
     click.echo(f"{len(published)} records exported to {folder}", err=True)
     click.echo(manifest)
 
@@ -299,8 +305,14 @@ def export(
 @public_key_option
 @click.option("--url", required=True, help="The witness's address, before /add-checkpoint.")
 @click.option("--key", "vkey", required=True, help="The witness's vkey, or a file of it.")
+@json_option
 def witness(
-    config_path: Path | None, path: Path | None, public_key_path: Path | None, url: str, vkey: str
+    config_path: Path | None,
+    path: Path | None,
+    public_key_path: Path | None,
+    url: str,
+    vkey: str,
+    as_json: bool,
 ) -> None:
     """Have a C2SP witness cosign the newest checkpoint, and keep its cosignature beside it.
 
@@ -313,7 +325,11 @@ def witness(
     folder = ledger_path(config, path)
     evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
     signed = cosign(folder, evidence.log_key, Witness(url, _witness(vkey)))
-    click.echo(f"{_witness(vkey).name} cosigned the checkpoint of {signed.checkpoint.size} records")
+    name, size = _witness(vkey).name, signed.checkpoint.size
+    if as_json:
+        click.echo(json.dumps({"witness": name, "records": size}, ensure_ascii=False))
+    else:
+        click.echo(f"{name} cosigned the checkpoint of {size} records")
 
 
 @ledger_group.command(

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from rich.console import Console
 
+from attunement.cli_watch import WatchScreen
 from attunement.config_schema import Config
 from attunement.control_client import ControlClient, NoLoopError
 from attunement.control_protocol import socket_path
@@ -50,11 +52,15 @@ def decision_line(decision: dict[str, Any]) -> str:
 
 
 def watch(config: Config, as_json: bool) -> None:
-    """Print one line a cycle until the loop ends.
+    """Redraw one screen a cycle until the loop ends; a line a cycle where the output is no terminal.
 
     Raises:
         ControlError: no loop runs, or it fell silent.
     """
+    console = Console()
+    if console.is_terminal and not as_json:
+        _watch_screen(config, console)
+        return
     with ControlClient(socket_path(config)) as client:
         for told in client.watch(history=1):
             if as_json:
@@ -63,6 +69,14 @@ def watch(config: Config, as_json: bool) -> None:
                 click.echo(f"{told['count']} cycles were not told: this reader was too slow")
             else:
                 click.echo(_cycle_line(told))
+
+
+def _watch_screen(config: Config, console: Console) -> None:
+    with ControlClient(socket_path(config)) as client:
+        status = client.status()
+        with WatchScreen(console, status, decision_line) as screen:
+            for told in client.watch(history=60):
+                screen.tell(told)
 
 
 def _cycle_line(told: dict[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """The commands that list the optimizers, and hold them against scenarios."""
 
 import json
-import os
 from collections.abc import Sequence
 from math import exp, log
 from pathlib import Path
@@ -15,8 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from attunement.cli_common import config_option, json_option, progress_bar
-from attunement.config import load
+from attunement.cli_common import config_option, configuration, json_option, progress_bar
 from attunement.config_schema import Config
 from attunement.foreign import printable
 from attunement.scenarios import SCENARIOS, Scenario, Score, score
@@ -154,7 +152,7 @@ def compare(
 
 
 def _config(path: Path | None, isolate: bool) -> Config:
-    config = load(path, os.environ)
+    config = configuration(path)
     return attrs.evolve(
         config, optimizer=attrs.evolve(config.optimizer, isolate=isolate or config.optimizer.isolate)
     )

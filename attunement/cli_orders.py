@@ -127,7 +127,10 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 @config_option
 @json_option
 def show(path: Path, config_path: Path | None, as_json: bool) -> None:
-    """Say what an order asks, who signed it, and what would be objected to it now."""
+    """Say what an order asks, who signed it, and what would be objected to it now.
+
+    Example: lambda-attunement order show approve.json
+    """
     config = configuration(config_path)
     signed, charter = read_order(path), load_charter(config)
     book = read_book(config)

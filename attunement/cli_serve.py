@@ -1,13 +1,11 @@
 """The command that serves the web page."""
 
-import os
 import socket
 from pathlib import Path
 
 import click
 
-from attunement.cli_common import EXIT_ERROR, complain, config_option
-from attunement.config import load
+from attunement.cli_common import EXIT_ERROR, complain, config_option, configuration
 from attunement.control_protocol import socket_path
 
 _BACKLOG = 128
@@ -29,7 +27,7 @@ def serve_command(config_path: Path | None, host: str | None, port: int | None) 
     from attunement.dashboard.journal_index import JournalIndex
     from attunement.dashboard.serving import PageServer
 
-    config = load(config_path, os.environ)
+    config = configuration(config_path)
     address = config.serve.host if host is None else host
     door = Door(hosts_of(address, config.serve.names), read_token(config.serve.token_path))
     index = JournalIndex(Path(config.logging.audit_ledger_path))

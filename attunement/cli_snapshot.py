@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,7 +33,8 @@ _MODE = 0o644
 @config_option
 @path_option
 @click.argument("file", type=click.Path(path_type=Path))
-def save_command(config_path: Path | None, path: Path | None, file: Path) -> None:
+@json_option
+def save_command(config_path: Path | None, path: Path | None, file: Path, as_json: bool) -> None:
     """Write a signed snapshot of what the ledger says to the new FILE; the optimizer's memory to FILE.memory.
 
     Every decision is derived again first: a ledger with one that the rules do not give is not saved (exit
@@ -52,7 +54,10 @@ def save_command(config_path: Path | None, path: Path | None, file: Path) -> Non
         raise click.UsageError(f"{file} exists, a snapshot is never overwritten") from error
     except OSError as error:
         raise ledger.LedgerWriteError(f"cannot write {file}: {error.strerror}") from error
-    click.echo(f"saved {file}: {_told(snapshot)}")
+    if as_json:
+        click.echo(json.dumps({"file": str(file), **_as_json(snapshot)}, ensure_ascii=False))
+    else:
+        click.echo(f"saved {file}: {_told(snapshot)}")
     _save_memory(config, file)
 
 
@@ -84,11 +89,7 @@ def load_command(
     now = snapshot.status(folder, key)
     newer = now.records - snapshot.head.sequence - 1
     if as_json:
-        saved = {
-            "seq": snapshot.head.sequence,
-            "hash": snapshot.head.hash_hex,
-            "timestamp": snapshot.timestamp,
-        }
+        saved = _as_json(snapshot)
         click.echo(json.dumps({"snapshot": saved, "newer_records": newer, "now": now.as_json()}))
     else:
         click.echo(f"{file} holds: {_told(snapshot)}")
@@ -141,6 +142,14 @@ def _load_memory(config: Config, file: Path) -> None:
 
 def _memory_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.memory")
+
+
+def _as_json(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "seq": snapshot.head.sequence,
+        "hash": snapshot.head.hash_hex,
+        "timestamp": snapshot.timestamp,
+    }
 
 
 def _told(snapshot: Snapshot) -> str:

@@ -37,7 +37,7 @@ from attunement.control_protocol import (
 from attunement.order import OrderError, SignedOrder
 from attunement.order_desk import Answer, OrderDesk
 from attunement.telemetry import CycleReport
-from attunement.telemetry_body import cycle_body, decision_body, limits_body, utc_now
+from attunement.telemetry_body import cycle_body, decision_body, limits_body, utc, utc_now
 from attunement.what_if import is_usable, judge
 from kernel import Entry, MalformedQuantityError, Outcome, SafetyKernel, rules
 
@@ -51,13 +51,16 @@ _SOCKET_MODE = 0o600
 _BACKLOG = 8
 _CHUNK_BYTES = 16 * 1024
 _TICK_S = 0.5
+# So often who watches is told of new cycles: waking for each would cost the loop more than the telling.
+_WATCHED_TICK_S = 0.025
+_BASIS_CYCLES = 20
 _CREDENTIALS = struct.Struct("3i")
 
 
 @attrs.frozen
 class _Told:
     number: int
-    time: str
+    time_s: float
     monotonic_s: float
     report: CycleReport
 
@@ -98,11 +101,9 @@ class LoopTelemetry:
     def __init__(self, ledger: str, is_verified: bool, optimizer: str) -> None:
         self._lock = threading.Lock()  # guards all that follows; never held while anything waits
         self._history: deque[_Told] = deque(maxlen=HISTORY_MAX)
-        self._usable: CycleReport | None = None
-        self._decided: tuple[str, Entry] | None = None
+        self._decided: tuple[float, Entry] | None = None
         self._outcomes: Counter[Outcome] = Counter()
         self._broken: Counter[str] = Counter()
-        self._alarm: socket.socket | None = None
         self._run: dict[str, Any] = {
             "pid": os.getpid(),
             "started": utc_now(),
@@ -113,22 +114,12 @@ class LoopTelemetry:
 
     def on_report(self, report: CycleReport) -> None:
         """Take in one cycle."""
-        now, now_s = utc_now(), time.monotonic()
+        now_s = time.time()
         with self._lock:
             last = self._history[-1].number if self._history else 0
-            self._history.append(_Told(last + 1, now, now_s, report))
+            self._history.append(_Told(last + 1, now_s, time.monotonic(), report))
             for entry in report.entries:
-                self._count(now, entry)
-            if report.measurement is not None and is_usable(report.state, report.measurement.reading()):
-                self._usable = report
-            alarm = self._alarm
-        if alarm is not None:
-            ring(alarm)
-
-    def has_alarm(self, alarm: socket.socket | None) -> None:
-        """Ring this at every report from now on; None rings nothing."""
-        with self._lock:
-            self._alarm = alarm
+                self._count(now_s, entry)
 
     def since(self, number: int) -> list[_Told]:
         """Return what is still kept of the reports after one, oldest first."""
@@ -148,35 +139,43 @@ class LoopTelemetry:
 
         What follows a probe was measured at the probe's α: the one before says more, if nothing else changed.
         """
-        with self._lock:
-            usable, newest = self._usable, self._history[-1].report if self._history else None
-        if usable is None or newest is None:
+        told = self.since(self.newest - _BASIS_CYCLES)
+        if not told:
+            return None
+        newest = told[-1].report
+        if newest.measurement is None:
             return newest
-        is_as_before = _settled(usable) == _settled(newest) and newest.measurement is not None
-        return usable if is_as_before else newest
+        for one in reversed(told):
+            report = one.report
+            if report.measurement is None or _settled(report) != _settled(newest):
+                return newest
+            if is_usable(report.state, report.measurement.alpha):
+                return report
+        return newest
 
     def status(self, kernel: SafetyKernel) -> dict[str, Any]:
         """Return the whole status, see `docs/dashboard.md` for its schema."""
         with self._lock:
             latest = self._history[-1] if self._history else None
             outcomes, broken, decided = dict(self._outcomes), dict(self._broken), self._decided
+        last = None if decided is None else {"time": utc(decided[0]), **decision_body(decided[1])}
         return {
             "run": {**self._run, "now": utc_now()},
             "limits": limits_body(kernel.limits),
             "outcomes": {outcome.value: outcomes.get(outcome, 0) for outcome in Outcome},
             "broken": {name: broken[name] for name in sorted(broken)},
-            "last_decision": None if decided is None else {"time": decided[0], **decision_body(decided[1])},
-            "latest": None if latest is None else cycle_body(latest.report, latest.time),
+            "last_decision": last,
+            "latest": None if latest is None else cycle_body(latest.report, utc(latest.time_s)),
             "age_s": None if latest is None else time.monotonic() - latest.monotonic_s,
         }
 
-    def _count(self, now: str, entry: Entry) -> None:
+    def _count(self, now_s: float, entry: Entry) -> None:
         outcome = entry.verdict.outcome
         self._outcomes[outcome] += 1
         for check in entry.verdict.broken:
             self._broken[check[0]] += 1
         if outcome is not Outcome.HELD or entry.verdict.broken:
-            self._decided = (now, entry)
+            self._decided = (now_s, entry)
 
 
 def ring(alarm: socket.socket) -> None:
@@ -220,7 +219,6 @@ class ControlServer:
         self._stopping = True
         ring(self._alarm)
         self._thread.join()
-        self._telemetry.has_alarm(None)
         for client in list(self._clients.values()):
             self._drop(client)
         for one in (self._listener, self._bell, self._alarm):
@@ -232,7 +230,8 @@ class ControlServer:
 
     def _serve(self) -> None:
         while not self._stopping:
-            for key, events in self._selector.select(_TICK_S):
+            is_watched = any(client.watched is not None for client in self._clients.values())
+            for key, events in self._selector.select(_WATCHED_TICK_S if is_watched else _TICK_S):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif key.fileobj is self._bell:
@@ -243,6 +242,7 @@ class ControlServer:
             self._publish()
             for client in list(self._clients.values()):
                 self._tend(client)
+        self._publish()
         for client in list(self._clients.values()):
             if client.waiting is not None:
                 self._refuse(client, RequestError("ended", "the loop ended before the order was carried out"))
@@ -312,7 +312,6 @@ class ControlServer:
             case "watch":
                 history = int(number(members, "history", 0, HISTORY_MAX))
                 client.watched = max(0, self._telemetry.newest - history)
-                self._telemetry.has_alarm(self._alarm)
             case "what_if":
                 self._send(client, answer("what_if", self._judged(members)))
             case "order":
@@ -354,12 +353,13 @@ class ControlServer:
         if not watching:
             return
         told = self._telemetry.since(min(client.watched or 0 for client in watching))
-        lines = {one.number: answer("cycle", cycle_body(one.report, one.time)) for one in told}
+        lines = {one.number: answer("cycle", cycle_body(one.report, utc(one.time_s))) for one in told}
         for client in watching:
             for number_, line in lines.items():
                 if number_ > (client.watched or 0):
                     self._queue_cycle(client, number_, line)
-            self._flush(client)
+            if client.sending:
+                self._flush(client)
 
     def _queue_cycle(self, client: _Client, number_: int, line: bytes) -> None:
         client.dropped += number_ - (client.watched or 0) - 1
@@ -422,8 +422,6 @@ class ControlServer:
             return
         self._selector.unregister(client.connection)
         client.connection.close()
-        if not any(one.watched is not None for one in self._clients.values()):
-            self._telemetry.has_alarm(None)
 
 
 @contextmanager

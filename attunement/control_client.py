@@ -135,11 +135,11 @@ class ControlClient:
             raise ControlError(f"the loop behind {self._path} went away: {error}") from error
 
     def _line(self, timeout_s: float) -> bytes | None:
-        self._socket.settimeout(timeout_s)
         while b"\n" not in self._received:
             if not len(self._received) < ANSWER_MAX_BYTES:
                 raise ControlError(f"the answer is longer than {ANSWER_MAX_BYTES} bytes")
             try:
+                self._socket.settimeout(timeout_s)
                 data = self._socket.recv(_CHUNK_BYTES)
             except TimeoutError as error:
                 raise ControlError(f"the loop behind {self._path} was silent for {timeout_s:g} s") from error

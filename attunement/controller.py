@@ -236,6 +236,7 @@ class LambdaAttunementController:
             verdict=verdict,
             committed_alpha=to_float(judged.after.alpha),
             broken=broken,
+            margins=measurement.margins(self._kernel.limits),
         )
 
     def _propose(self, answer: Answer, reading: Reading) -> tuple[Entry, ...]:
@@ -246,7 +247,8 @@ class LambdaAttunementController:
                 proposal = Proposal(None, Kind.STEP, ACTOR, reason)
             case Suggestion(alpha=value, probe=probe):
                 kind = Kind.PROBE if probe else Kind.STEP
-                proposal = Proposal(value, kind, ACTOR, f"{answer.mode} {kind.name.lower()}")
+                why = f"; {answer.reason}" if answer.reason else ""
+                proposal = Proposal(value, kind, ACTOR, f"{answer.mode} {kind.name.lower()}{why}")
         entry = self._kernel.propose(proposal, reading)
         # A granted trial that ends without a reading was reverted; a reading that settles it says otherwise.
         granted = entry.verdict.outcome is Outcome.ACCEPTED

@@ -9,8 +9,8 @@ import attrs
 from attunement.coherence import CoherenceDensityMeter, SnapshotError
 from attunement.engine_protocol import AttunableEngine, capabilities
 from attunement.foreign import described
-from kernel import Reading
-from kernel.quantity import round_down, round_nearest, round_up
+from kernel import Limits, Reading
+from kernel.quantity import round_down, round_nearest, round_up, to_float
 from kernel.state import SCALES, PerScale
 
 _NEEDED = {
@@ -67,6 +67,19 @@ class Measurement:
             h_internal=round_down("h_internal", self.h_internal),
             drive=_rounded_up("drive", self.drive),
             loop_gain=_rounded_up("loop_gain", self.loop_gain),
+        )
+
+    def margins(self, limits: Limits) -> tuple[tuple[str, float], ...]:
+        """Return how far inside each limit this cycle was, by the limit's name and in its unit."""
+        drive, loop_gain = to_float(limits.drive_max), to_float(limits.loop_gain_max)
+        return (
+            ("entropy_rate", to_float(limits.entropy_max) - self.entropy_rate),
+            ("h_internal", self.h_internal - to_float(limits.h_internal_min)),
+            *((f"drive[{L}]", drive - self.alpha * gain) for L, gain in zip(SCALES, self.drive, strict=True)),
+            *(
+                (f"loop_gain[{L}]", loop_gain - self.alpha * gain)
+                for L, gain in zip(SCALES, self.loop_gain, strict=True)
+            ),
         )
 
 

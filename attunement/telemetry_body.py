@@ -26,6 +26,11 @@ def utc_now() -> str:
     return format_utc(datetime.now(UTC))
 
 
+def utc(unix_s: float) -> str:
+    """Return a time since the epoch, seconds, in the ledger's form."""
+    return format_utc(datetime.fromtimestamp(unix_s, UTC))
+
+
 def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
     """Return one cycle.
 

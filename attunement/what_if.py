@@ -62,6 +62,6 @@ def judge(limits: Limits, state: State, reading: Reading, alpha: object, by: By)
     return WhatIf(target, by, settled, reading, verdict, state.mode != settled.mode)
 
 
-def is_usable(state: State, reading: Reading) -> bool:
-    """Say whether a reading was taken at the α in force, an open trial aside."""
-    return reading.alpha == rules.recover(state)[0].alpha
+def is_usable(state: State, alpha: float) -> bool:
+    """Say whether what was measured at an α was measured at the one in force, an open trial aside."""
+    return round_nearest("alpha", alpha) == rules.recover(state)[0].alpha

@@ -9,6 +9,8 @@ from optimizers.protocol import State
 
 FIRST_WAIT = 20
 LONGEST_WAIT = 320
+EXPOSED = 50
+"""Times as long that a wall stays which was found by being beyond it."""
 OF_THE_REQUEST = (
     "alpha_delta",
     "authorised",
@@ -34,12 +36,14 @@ class Wall:
         inner: the farthest α that may be tried before the memory has aged.
         until: tick from which `at` itself may be tried again.
         wait: ticks between two such tries.
+        exposed: whether it was found by having been there; then no α between the two is tried either.
     """
 
     at: float
     inner: float
     until: int
     wait: int
+    exposed: bool = False
 
 
 def _halfway(base: float, at: float, resolution: float) -> float:
@@ -66,9 +70,10 @@ class Blocked:
         old = self.above if refused > base else self.below
         wait = FIRST_WAIT
         if old is not None:
-            wait = min(2 * old.wait, LONGEST_WAIT) if tick >= old.until else old.wait
+            wait = min(2 * old.wait, EXPOSED * LONGEST_WAIT) if tick >= old.until else old.wait
         inner = base if retreat else _halfway(base, refused, self.resolution)
-        wall = Wall(refused, inner, tick + wait, wait)
+        wait *= EXPOSED if retreat and old is None else 1
+        wall = Wall(refused, inner, tick + wait, wait, retreat)
         if refused > base:
             self.above = wall
         else:
@@ -82,6 +87,8 @@ class Blocked:
             self.below = None if alpha <= self.below.at else self._closer(self.below, alpha)
 
     def _closer(self, wall: Wall, alpha: float) -> Wall:
+        if wall.exposed:
+            return wall
         return attrs.evolve(wall, inner=_halfway(alpha, wall.at, self.resolution))
 
     def range(self, tick: int) -> tuple[float, float]:
@@ -114,12 +121,16 @@ def located(broken: tuple[str, ...], measured: bool) -> bool:
 
 
 def _flat(wall: Wall | None) -> list[float]:
-    return [] if wall is None else [wall.at, wall.inner, float(wall.until), float(wall.wait)]
+    return (
+        []
+        if wall is None
+        else [wall.at, wall.inner, float(wall.until), float(wall.wait), float(wall.exposed)]
+    )
 
 
 def _wall(reader: StateReader, key: str) -> Wall | None:
-    rows = reader.rows(key, 4, 1)
+    rows = reader.rows(key, 5, 1)
     if not rows:
         return None
-    at, inner, until, wait = rows[0]
-    return Wall(at, inner, int(until), int(wait))
+    at, inner, until, wait, exposed = rows[0]
+    return Wall(at, inner, int(until), int(wait), exposed == 1.0)

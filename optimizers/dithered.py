@@ -70,7 +70,7 @@ class DitheredTuner(Tuner):
         if self._fitted is not None:
             clear = abs(self._fitted.significance) >= CLEAR
             room = limit if clear else (1.0 - TRIANGLE_SHARE) * limit
-            centre = clip(self._advance(before, self._fitted, room), *self._allowed())
+            centre = clip(self._advance(before, self._fitted, room), *self.allowed())
             climbing = clear and self._gains(centre, before, self._fitted.slope)
         self._centre = centre
         reach = 0.0 if climbing else self._swing()
@@ -82,7 +82,7 @@ class DitheredTuner(Tuner):
 
     def _gains(self, centre: float, before: float, slope: float) -> bool:
         """Say whether the centre climbs fast enough to teach, or leans on a wall or bound."""
-        low, high = self._allowed()
+        low, high = self.allowed()
         leaning = centre == (high if slope > 0.0 else low)
         return leaning or abs(centre - before) >= (1.0 - TRIANGLE_SHARE) * self.space.delta_max
 

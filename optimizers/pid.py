@@ -82,7 +82,7 @@ class PidAdjuster(DitheredTuner):
             self._integral = centre - self._kp * signal
         self._integral += self._ki * signal
         wanted = self._integral + self._kp * signal + self._kd * change
-        low, high = self._allowed()
+        low, high = self.allowed()
         given = clip(clip(wanted, centre - room, centre + room), low, high) if low <= high else centre
         self._integral += given - wanted
         return given

@@ -105,6 +105,8 @@ class Outcome:
         verdict: what became of the latest suggestion.
         committed_alpha: α in force after the verdict, the base of the next suggestion.
         broken: names of the limits that refused or retreated it.
+        margins: (name of a limit, how far inside it the measured figure was, in the figure's own unit); a
+            negative distance is a broken limit. Empty where nobody tells.
     """
 
     cycle: int
@@ -113,6 +115,7 @@ class Outcome:
     verdict: Verdict
     committed_alpha: float
     broken: tuple[str, ...] = ()
+    margins: tuple[tuple[str, float], ...] = ()
 
 
 class Optimizer(Protocol):

@@ -13,6 +13,7 @@ from optimizers.errors import OptimizerSettingError, UnknownOptimizerError
 from optimizers.figures import measured
 from optimizers.gradient import GradientAscent
 from optimizers.hold import HoldStill
+from optimizers.kalman import KalmanTuner
 from optimizers.pid import PidAdjuster
 from optimizers.protocol import Optimizer, Space
 from optimizers.slsqp import SlsqpSurrogate
@@ -71,9 +72,14 @@ _Arguments = Mapping[str, Mapping[str, Any]]
 
 
 def _supervisor(space: Space, seed: int, arguments: _Arguments) -> Optimizer:
-    gradient = GradientAscent(space, seed=seed, **arguments["gradient"])
     pid = PidAdjuster(space, seed=seed, **arguments["pid"])
-    return Supervisor(gradient, pid, **arguments["supervisor"])
+    return Supervisor(_kalman(space, seed, arguments), pid, **arguments["supervisor"])
+
+
+def _kalman(space: Space, seed: int, arguments: _Arguments) -> KalmanTuner:
+    gradient = arguments["gradient"]
+    chosen = {key: gradient[key] for key in ("lr", "epsilon") if key in gradient}
+    return KalmanTuner(space, seed=seed, **chosen)
 
 
 def _adversary(strategy: str, space: Space, seed: int, _arguments: _Arguments) -> Optimizer:
@@ -85,6 +91,7 @@ _FACTORIES: Final[dict[str, Callable[[Space, int, _Arguments], Optimizer]]] = {
     "pid": lambda space, seed, arguments: PidAdjuster(space, seed=seed, **arguments["pid"]),
     "slsqp": lambda space, seed, arguments: SlsqpSurrogate(space, seed=seed, **arguments["slsqp"]),
     "supervisor": _supervisor,
+    "kalman": _kalman,
     "hold": lambda _space, _seed, _arguments: HoldStill(),
     **{f"adversary:{strategy}": partial(_adversary, strategy) for strategy in STRATEGIES},
 }

@@ -103,7 +103,7 @@ class SlsqpSurrogate(DitheredTuner):
 
     def _find_peak(self, centre: float, estimate: fit.Line, room: float) -> float:
         curve = self._curve
-        low, high = self._allowed()
+        low, high = self.allowed()
         if curve is None or not low < high:
             return centre
         start = clip(centre, low, high)

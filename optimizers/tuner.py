@@ -12,6 +12,7 @@ from optimizers.blocked import Blocked, located
 from optimizers.errors import OptimizerStateError
 from optimizers.excitation import amplitude
 from optimizers.figures import StateReader, clip, measured, optional
+from optimizers.guard import Guard
 from optimizers.noise import Noise
 from optimizers.protocol import HOLD, Hold, Mode, Outcome, Space, State, Suggestion, Verdict
 
@@ -63,6 +64,7 @@ class Tuner(ABC):
         self._samples: deque[tuple[float, float]] = deque(maxlen=window)
         self._noise = Noise()
         self._blocked = Blocked(WALL_SHARE * space.delta_max)
+        self.guard = Guard(space)
         self._tick = 0
         self._base: float | None = None
         self._settled = False
@@ -97,6 +99,11 @@ class Tuner(ABC):
     @abstractmethod
     def _load(self, reader: StateReader) -> None:
         """Set the method's own memory from what `_dump` gave."""
+
+    @property
+    def base(self) -> float | None:
+        """The α in force, None before the first outcome."""
+        return self._base
 
     @property
     def sigma(self) -> float:
@@ -135,13 +142,15 @@ class Tuner(ABC):
         self, outcome: Outcome, last: Suggestion | None, alpha: float | None, base: float
     ) -> bool:
         broken = outcome.broken if isinstance(outcome.broken, tuple) else ()
+        jumped = alpha is not None and self.guard.learn(alpha, outcome.margins)
         if outcome.verdict is Verdict.REFUSED:
             if last is not None and (not broken or located(broken, measured=False)):
                 self._blocked.hit(base, last.alpha, self._tick)
             return True
         unsafe = outcome.verdict is Verdict.RETREATED or located(broken, measured=True)
         if alpha is not None and unsafe:
-            self._blocked.hit(base, alpha, self._tick, retreat=True)
+            if jumped or not outcome.margins:
+                self._blocked.hit(base, alpha, self._tick, retreat=True)
         elif alpha is not None and outcome.verdict is not Verdict.STOPPED:
             self._blocked.passed(alpha)
         return unsafe
@@ -151,8 +160,21 @@ class Tuner(ABC):
         base = self._base
         if base is None or not self._settled:
             return HOLD
-        wish = self._wish(base)
+        return self.suggest(self._wish(base))
+
+    def suggest(self, wish: Wish | None) -> Suggestion | Hold:
+        """Cut a wish to bounds, rate, walls and guard.
+
+        Where a limit is expected to break at the α in force, the answer leads away, whatever is wished.
+        """
+        base = self._base
+        if base is None or not self._settled:
+            return HOLD
         low, high = self._reach(base)
+        if not low <= base <= high and self.space.alpha_min <= base <= self.space.alpha_max:
+            away = clip(base, low, high)
+            wish = Wish(clip(away, base - self.space.delta_max, base + self.space.delta_max))
+            low, high = min(low, wish.alpha), max(high, wish.alpha)
         if wish is None or not low <= high:
             return HOLD
         alpha = _to_nano(clip(wish.alpha, low, high), base)
@@ -164,12 +186,17 @@ class Tuner(ABC):
 
     def _reach(self, base: float) -> tuple[float, float]:
         """Return the lowest and highest α that bounds, rate and walls leave; low > high for none."""
-        low, high = self._allowed()
+        low, high = self.allowed()
         return max(low, base - self.space.delta_max), min(high, base + self.space.delta_max)
 
-    def _allowed(self) -> tuple[float, float]:
+    def allowed(self) -> tuple[float, float]:
+        """Return the lowest and highest α that bounds, walls and guard leave."""
         low, high = self._blocked.range(self._tick)
-        return max(low, self.space.alpha_min), min(high, self.space.alpha_max)
+        low, high = max(low, self.space.alpha_min), min(high, self.space.alpha_max)
+        if self._base is not None:
+            g_low, g_high = self.guard.range(self._base)
+            low, high = max(low, min(g_low, high)), min(high, max(g_high, low))
+        return low, high
 
     def inherit(self, other: "Tuner") -> None:
         """Take over the walls another tuner has found, and its gradient where this one has none."""
@@ -190,6 +217,7 @@ class Tuner(ABC):
             "samples": [figure for sample in self._samples for figure in sample],
             **self._noise.state(),
             **self._blocked.state(),
+            **{f"guard.{key}": value for key, value in self.guard.state().items()},
             **self._dump(),
         }
 
@@ -223,6 +251,10 @@ class Tuner(ABC):
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
         self._noise = Noise.restored(reader)
         self._blocked = self._blocked.restored(reader)
+        part = StateReader(reader.part("guard."))
+        self.guard = Guard(self.space)
+        self.guard.restore(part)
+        part.finish()
 
 
 def _same(alpha: float, other: float) -> bool:

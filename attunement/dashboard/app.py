@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from attunement.control_client import ControlClient, NoLoopError
 from attunement.control_protocol import ControlError
-from attunement.dashboard.feed import Feed
+from attunement.dashboard.feed import CYCLES_KEPT, Feed
 from attunement.dashboard.guard import Door, Guard, refused
 from attunement.dashboard.journal_index import PAGE_MAX, JournalIndex, Query
 from attunement.journal import JournalError
@@ -180,11 +180,13 @@ class _Pages:
         self._feed = feed
         self._viewers = viewers
 
-    async def overview(self, _request: Request) -> Response:
+    async def overview(self, request: Request) -> Response:
         told = await run_in_threadpool(self._feed.overview)
+        count = min(_whole(request.query_params.get("cycles")) or 0, CYCLES_KEPT)
         return _answer(
             {
                 **told,
+                "cycles": told["cycles"][-count:] if count else [],
                 "ledger": str(self._site.index.folder),
                 "config": self._site.config_path,
                 "is_read_only": self._site.door.token is None,

@@ -10,7 +10,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -149,10 +149,15 @@ class JournalIndex:
         total, until_s = len(self._starts), time.monotonic() + budget_s
         end = total if before is None else max(0, min(before, total))
         found: list[Record] = []
-        for sequence, stored in self._backwards(end):
+        needles = query.needles()
+
+        def may_hold(stored: bytes) -> bool:
+            return all(needle in stored for needle in needles) and _may_hold(query.text, stored)
+
+        for sequence, stored in self._backwards(end, may_hold):
             if time.monotonic() > until_s:
                 return Page(tuple(found), sequence + 1, total)
-            if not all(needle in stored for needle in query.needles()) or not _may_hold(query.text, stored):
+            if not may_hold(stored):
                 continue
             record = self._parsed(sequence, stored)
             if query.wants(record):
@@ -168,7 +173,7 @@ class JournalIndex:
             LedgerReadError: a record cannot be read.
         """
         found: list[Record] = []
-        for sequence, stored in self._backwards(len(self._starts)):
+        for sequence, stored in self._backwards(len(self._starts), lambda _block: True):
             if b'"after":{' in stored:
                 found.append(self._parsed(sequence, stored))
             if len(found) == count:
@@ -222,14 +227,15 @@ class JournalIndex:
             at = end
         return at > 0
 
-    def _backwards(self, end: int) -> Iterator[tuple[int, bytes]]:
+    def _backwards(self, end: int, wants: Callable[[bytes], bool]) -> Iterator[tuple[int, bytes]]:
+        """Yield records from the last before `end` to the first; blocks that are not wanted are left out."""
         while end > 0:
             last = self._after(end - 1)
             first = max(bisect_left(self._starts, max(0, last - _BLOCK_BYTES)), 0)
             first = min(first, end - 1)
             base = self._starts[first]
             block = self._read(base, last - base)
-            for sequence in range(end - 1, first - 1, -1):
+            for sequence in range(end - 1, first - 1, -1) if wants(block) else ():
                 start, stop = self._starts[sequence] - base, self._after(sequence) - base
                 yield sequence, block[start:stop]
             end = first
@@ -261,7 +267,7 @@ def _may_hold(text: str, stored: bytes) -> bool:
     part = _spelt(text)[1:-1]
     if part.isascii():
         return part.lower().encode() in stored.lower()
-    return part.casefold() in stored[frames.HEADER.size :].decode(errors="replace").casefold()
+    return part.casefold() in stored.decode(errors="replace").casefold()
 
 
 def _spelt(text: str) -> str:

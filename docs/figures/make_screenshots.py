@@ -22,6 +22,7 @@ from attunement.control_client import ControlClient
 from attunement.control_protocol import ControlError
 from ledger import generate
 
+PHONE_WIDTH = 390
 HERE = Path(__file__).resolve().parent
 PROGRAM = [str(Path(sys.executable).with_name("lambda-attunement"))]
 STORM = "{kind: partition, start: 150, length: 8, magnitude: 1, share: 0.5}"
@@ -56,7 +57,7 @@ SCENES = (
     Scene("shock", GUST, 230, scheme="dark"),
     Scene("emergency", STORM, 230),
     Scene("approve", STORM, 230, height=2050, is_approved=True),
-    Scene("phone", GUST, 230, width=390, height=1700),
+    Scene("phone", GUST, 230, width=PHONE_WIDTH, height=1700),
 )
 
 
@@ -120,6 +121,9 @@ def draw(scene: Scene, folder: Path, page: Page) -> None:
                 approve(folder, page)
                 time.sleep(4)
             page.evaluate("scrollTo(0, 0)")
+            if scene.width > PHONE_WIDTH:
+                for chart in ("refusals", "agreement", "gradient"):
+                    page.wait_for_selector(f"#chart-{chart}[data-cycle]", timeout=120_000)
             page.wait_for_selector("#chart-alpha .main-svg")
             time.sleep(2)
             page.screenshot(path=HERE / f"dashboard-{scene.name}.png")

@@ -38,6 +38,7 @@ class Plan:
         before, after: Rate [1/s] and items of a request before and after the load step.
         fixed_s: Length of each of the two phases at a fixed setting, seconds.
         warm_s: Time under the first load that attuning may take before it is measured, seconds.
+        rise_s: Part of it that passes before attuning begins, seconds.
         attuned_s: Length of each of the two phases of the attuned run, seconds.
         calibration_cycles: Cycles at α = 1 that the limits are taken from.
         window_s: Length of a cycle, seconds.
@@ -48,6 +49,7 @@ class Plan:
     after: tuple[float, int] = (250.0, 4)
     fixed_s: float = 15.0
     warm_s: float = 40.0
+    rise_s: float = 3.0
     attuned_s: float = 40.0
     calibration_cycles: int = 40
     window_s: float = 0.5
@@ -163,7 +165,9 @@ def run_attuned(plan: Plan, settings: Settings, seed: int, folder: Path) -> Attu
         config = _config(plan, baseline, folder)
         with Load.start(port, phases, settings.items, seed) as load:
             watch = _Watch(engine)
-            records, verdict = _attune(config, engine, watch, 2 * plan.attuned_s + plan.warm_s)
+            # Until the new load is there the service only ends what the calibration's load had begun.
+            time.sleep(plan.rise_s)
+            records, verdict = _attune(config, engine, watch, plan.warm_s + 2 * plan.attuned_s - plan.rise_s)
             answered = load.answered()
     start_s = min(one.arrived_s for one in answered)
     warm = [one for one in answered if one.arrived_s - start_s < plan.warm_s]

@@ -65,7 +65,7 @@ def test_every_command_has_a_help_text(cli, command):
     code, out, err = cli(*command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith("Usage: lambda-attunement")
-    assert re.search(r"\n\n  [A-Z]\w+ ", out)
+    assert re.search(r"\n\n  [A-Z]\w+[ ,]", out)
 
 
 def test_the_exit_codes_are_in_the_help_text(cli):
@@ -132,7 +132,7 @@ def test_a_run_prints_a_line_a_cycle_and_ends_with_a_verified_ledger(cli, site):
     assert re.fullmatch(
         rf"ledger {site.ledger}: verified, \d+ records good, head \d+:[0-9a-f]{{64}}", verified
     )
-    assert [record.body.get("event") for record in read_records(site.ledger)][:2] == [None, "start"]
+    assert [record.body.get("event") for record in read_records(site.ledger)][:2] == [None, "start", "charter"]
 
 
 def test_json_goes_to_stdout_and_messages_to_stderr(cli, site):
@@ -184,7 +184,7 @@ def test_what_is_not_enabled_holds_alpha(cli, site):
     code, out, _ = cli("run", "--config", site.config(enabled=False), "--plain")
     assert code == 0
     assert all(" alpha 1.000000000 " in line for line in out.splitlines())
-    assert [record.body.get("event") for record in read_records(site.ledger)] == [None, "start"]
+    assert [record.body.get("event") for record in read_records(site.ledger)] == [None, "start", "charter"]
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_status_tells_where_the_ledger_stands(cli, site):
         assert shown in out
     told = json.loads(cli("status", "--config", config, "--json")[1])
     assert told["records"] == len(list(read_records(site.ledger)))
-    assert sum(told["verdicts"].values()) == told["records"] - 1
+    assert sum(told["verdicts"].values()) == told["records"] - 2  # the key's and the charter's
 
 
 def test_status_of_no_ledger_is_an_error(cli, site):

@@ -61,7 +61,7 @@ class Deed:
             "source": {"nodes": 16, "seed": 3, "shocks": [SHOCK]},
             "metrics": {"enabled": False},
             # A machine that is busy must not make an optimizer seem to hang.
-            "optimizer": {"ask_timeout": 60},
+            "optimizer": {"name": "gradient", "ask_timeout": 60},
             "logging": paths,
         }
         self.config.write_text(json.dumps({"attunement": document}), encoding="utf-8")

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from attunement.cli import _exit_code
-from attunement.control_client import ControlClient
+from attunement.control_client import ControlClient, NoLoopError
 
 WORDS = ("--actor", "ines", "--reason", "drill")
 PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
@@ -31,12 +31,21 @@ def cli(capsys):
     return run
 
 
+def has_measured(path):
+    """Say whether a loop that serves this socket has had a cycle."""
+    try:
+        with ControlClient(path) as client:
+            return client.status()["last_decision"] is not None
+    except NoLoopError:
+        return False
+
+
 @pytest.fixture
 def looping(site, until):
     """Start a loop without an end in a process of its own; it is stopped by SIGTERM at the end."""
     config = site.config(cycles=None, settle_delay=0.01)
     with subprocess.Popen([*PROGRAM, "run", "--config", config], stdout=subprocess.DEVNULL) as process:
-        until(site.ledger.with_name("ledger.log.sock").exists)
+        until(lambda: has_measured(site.ledger.with_name("ledger.log.sock")))
         yield config
         process.terminate()
         assert process.wait(30) in (0, 4)

@@ -16,11 +16,13 @@ from kernel import ActuatorError
 from optimizers import HOLD, Outcome, Space, Suggestion, UnknownOptimizerError, Verdict, create, plugins, wire
 from optimizers.errors import OptimizerSettingError, OptimizerStateError
 from optimizers.isolated import Confinement, IsolatedOptimizer, IsolationError
+from optimizers.isolated_child import Host
 from optimizers.wire import WireError
 
 SPACE = Space(0.8, 1.2, 0.02)
 TOLD = Outcome(cycle=1, alpha=1.0, objective=0.5, verdict=Verdict.NONE, committed_alpha=1.0)
-LIMITS = Confinement(memory_bytes=512 << 20, cpu_s=60, answer_s=1.0)
+LIMITS = Confinement(memory_bytes=512 << 20, cpu_s=60, answer_s=8.0)
+HASTY = attrs.evolve(LIMITS, answer_s=1.0)
 
 PACKAGE = textwrap.dedent(
     """
@@ -35,7 +37,11 @@ PACKAGE = textwrap.dedent(
             self.seed, self.settings, self.asked, self.told = seed, settings, 0, []
             if settings.get("at_start") == "raise":
                 raise ValueError("not today")
-            if settings.get("at_start") == "flag" and os.path.exists(settings["flag"]):
+            if settings.get("at_start") in ("hang", "fail", "die") and os.path.exists(settings["flag"]):
+                if settings["at_start"] == "fail":
+                    raise ValueError("not again")
+                if settings["at_start"] == "die":
+                    os._exit(9)
                 time.sleep(600)
 
         def tell(self, outcome):
@@ -94,6 +100,8 @@ PACKAGE = textwrap.dedent(
             return {"asked": self.asked}
 
         def restore(self, state):
+            if self.settings.get("at_start") == "forget" and os.path.exists(self.settings["flag"]):
+                raise ValueError("forgotten")
             self.asked = state["asked"] + 0
 
     class Nothing:
@@ -230,7 +238,9 @@ FAULTS = {
 def test_a_fault_costs_one_refused_cycle_and_nothing_else(
     attune, scripted_engine, isolated, bodies, until, kind
 ):
-    loop = attune(scripted_engine(), isolated(kind=kind), timeout_s=8.0)
+    loop = attune(
+        scripted_engine(), isolated(HASTY if "1 s" in FAULTS[kind] else LIMITS, kind=kind), timeout_s=30.0
+    )
     loop.controller.start()
     loop.engine.run(2)
     refused = [body for body in bodies(loop.path) if body["verdict"] == "refused"]
@@ -246,7 +256,7 @@ def test_a_process_that_was_killed_is_started_anew_and_goes_on(
     attune, scripted_engine, isolated, bodies, until
 ):
     optimizer = isolated(kind="exit", at=2)
-    loop = attune(scripted_engine(), optimizer, timeout_s=8.0)
+    loop = attune(scripted_engine(), optimizer, timeout_s=30.0)
     loop.controller.start()
     first = optimizer.pid
 
@@ -282,7 +292,7 @@ def test_the_pause_before_a_new_process_doubles_and_it_gets_the_restored_memory(
 def test_a_process_that_is_not_ready_in_time_is_given_up(isolated, tmp_path):
     now = [0.0]
     flag = tmp_path / "flag"
-    optimizer = isolated(clock=lambda: now[0], kind="exit", at_start="flag", flag=str(flag))
+    optimizer = isolated(clock=lambda: now[0], kind="exit", at_start="hang", flag=str(flag))
     flag.touch()
     with pytest.raises(IsolationError):
         optimizer.ask()
@@ -296,9 +306,47 @@ def test_a_process_that_is_not_ready_in_time_is_given_up(isolated, tmp_path):
         optimizer.state()
 
 
+@pytest.mark.parametrize("at_start", ["fail", "die", "forget"])
+def test_a_process_that_cannot_be_made_anew_is_waited_out(isolated, tmp_path, until, at_start):
+    now = [0.0]
+    flag = tmp_path / "flag"
+    optimizer = isolated(clock=lambda: now[0], kind="exit", at_start=at_start, flag=str(flag))
+    optimizer.restore({"asked": 0})
+    flag.touch()
+    with pytest.raises(IsolationError):
+        optimizer.ask()
+    for pause_s in (0.5, 1.0):
+        now[0] += pause_s
+        assert optimizer.ask() is HOLD
+        if at_start != "forget":
+            until(lambda: optimizer.ask() is HOLD and optimizer.pid is None)
+            continue
+        until(lambda: optimizer.tell(TOLD) or optimizer._starting is None)
+        assert optimizer.pid is not None
+        return
+
+
+def test_the_host_of_a_process_answers_every_request():
+    host = Host()
+    assert "came before start" in host.answer({"op": "ask"})["fault"]
+    start = {
+        "op": "start",
+        "name": "foreign",
+        "space": [0.8, 1.2, 0.02],
+        "settings": {"kind": "raise", "at": 2},
+    }
+    assert host.answer(start) == {"mode": "pid", "gradient": 0.25}
+    assert host.answer({"op": "tell", "outcome": wire.told(TOLD)}) == {"mode": "pid", "gradient": 0.25}
+    assert host.answer({"op": "ask"})["alpha"] == 1.01
+    assert host.answer({"op": "ask"})["fault"] == "ValueError: boom"
+    assert host.answer({"op": "state"})["state"] == {"asked": 2}
+    assert "fault" not in host.answer({"op": "restore", "state": {"asked": 5}})
+    assert host.answer({"op": "state"})["state"] == {"asked": 5}
+
+
 def test_what_a_killed_process_has_started_is_killed_as_well(isolated, tmp_path, until):
     flag = tmp_path / "forked"
-    optimizer = isolated(kind="fork", flag=str(flag))
+    optimizer = isolated(HASTY, kind="fork", flag=str(flag))
     group = optimizer.pid
     with pytest.raises(IsolationError, match="gave no answer"):
         optimizer.ask()

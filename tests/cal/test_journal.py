@@ -94,7 +94,7 @@ def record(body, sequence=1, kind=RecordKind.ENTRY):
     )
 
 
-@settings(max_examples=120)
+@settings(max_examples=120, deadline=None)
 @given(ENTRIES)
 def test_an_entry_survives_the_ledgers_bytes(entry):
     body = parse(encode(body_of(entry)))

@@ -309,12 +309,20 @@ def test_whoever_keeps_the_orders_is_told_every_record(history):
             if entry is not None and entry.actor == "mallory":
                 yield Mismatch(record.sequence, "signature", "absent", "mallory's")
 
+        def finish(self):
+            yield Mismatch(len(self.told), "charter", "absent", "somebody's")
+
     place = next(place for place, body in enumerate(history) if body["verdict"] == "approved")
     vote, damaged = {"event": "vote", "actor": "mallory"}, {"event": "miss"}
     orders = Orders()
     bodies = [*history[:place], vote, {**history[place], "actor": "mallory"}, damaged]
     replay, found = replayed(bodies, orders)
-    assert [(one.sequence, one.field) for one in found] == [(place + 2, "signature"), (place + 3, "body")]
+    assert [(one.sequence, one.field) for one in found] == [
+        (place + 2, "signature"),
+        (place + 3, "body"),
+        (place + 3, "charter"),
+    ]
+    assert replay.mismatches == 3
     entries = [None if body in (vote, damaged) else entry_of(body) for body in bodies]
     assert orders.told == list(enumerate(entries, 1))
     assert (replay.decisions, replay.others) == (place + 2, 1)
@@ -474,5 +482,5 @@ def test_replay_holds_no_more_than_the_last_decision(history):
     for sequence, body in enumerate(history, 1):
         replay.follow(record(body, sequence))
     kept = {name: value for name, value in vars(replay).items() if not isinstance(value, int)}
-    assert kept.keys() == {"limits", "_orders", "last"}
+    assert kept.keys() == {"limits", "_orders", "last", "derived"}
     assert attrs.fields(Mismatch).sequence.type is int

@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 
 import attrs
@@ -163,6 +164,7 @@ def test_after_a_shock_the_system_returns_and_every_record_keeps_the_limits(
         "uhes_order_refusals_total": 0,
         "uhes_votes_total": 0,
         "uhes_escalations_total": 0,
+        "uhes_forecast_reports_lost_total": 0,
     }
     assert verdicts.count("accepted") >= 10
 
@@ -173,7 +175,7 @@ def counters(metrics):
         sample.name: sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.name.endswith("_total")
+        if sample.name.startswith("uhes_") and sample.name.endswith("_total") and not sample.labels
     }
 
 
@@ -254,7 +256,7 @@ def test_a_source_that_stands_still_is_missed_cycles_and_then_an_emergency(tmp_p
 def test_with_the_clock_given_the_same_run_writes_the_same_bytes(tmp_path, signers, monkeypatch):
     moment = datetime(2026, 3, 1, tzinfo=UTC)
     opened = Ledger.open
-    monkeypatch.setattr(Ledger, "open", lambda path, keys: opened(path, keys, clock=lambda: moment))
+    monkeypatch.setattr(Ledger, "open", partial(opened, clock=lambda: moment))
     written = []
     for name in ("first", "second"):
         (tmp_path / name).mkdir()

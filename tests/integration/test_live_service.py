@@ -124,7 +124,13 @@ def test_a_short_run_goes_through_kernel_and_ledger(tmp_path, monkeypatch):
     monkeypatch.setattr("attunement.calibrate._STEP_CYCLES", 1)
     monkeypatch.setattr("attunement.calibrate._STEP_PAIRS", 1)
     plan = Plan(
-        before=(80.0, 2), after=(80.0, 3), warm_s=1.0, attuned_s=1.5, calibration_cycles=3, window_s=0.15
+        before=(80.0, 2),
+        after=(80.0, 3),
+        warm_s=1.0,
+        rise_s=0.5,
+        attuned_s=1.5,
+        calibration_cycles=3,
+        window_s=0.15,
     )
     done = run_attuned(plan, SETTINGS, 3, tmp_path)
     assert done.verdict == "verified"

@@ -195,6 +195,67 @@ def test_a_clock_of_another_zone_is_turned_into_utc(folder, signers):
     assert [record.timestamp for record in read_records(folder)] == ["2026-02-28T23:30:00.000000Z"]
 
 
+def test_a_clock_that_loses_its_zone_costs_those_records_and_no_others(folder, signers, clock):
+    readings = [lambda: datetime(2026, 3, 1), clock]  # noqa: DTZ001 - the zone that is missed
+    first, arrived = threading.Event(), threading.Event()
+
+    def sync(descriptor):
+        first.set()
+        arrived.wait(20)
+
+    with Ledger.open(folder, signers, clock=lambda: readings[-1](), sync=sync) as ledger:
+        with ThreadPoolExecutor(2) as pool:
+            leader = pool.submit(ledger.append, {"n": 1})
+            assert first.wait(20)
+            readings.pop()
+            lost = pool.submit(ledger.append, {"n": 2})
+            assert eventually(lambda: ledger._signing.locked())
+            arrived.set()
+            assert leader.result().sequence == 1
+            with pytest.raises(LedgerWriteError, match="has no time zone"):
+                lost.result()
+        readings.append(clock)
+        assert ledger.append({"n": 3}).sequence == 2
+    assert [record.body for record in read_records(folder)][1:] == [{"n": 1}, {"n": 3}]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interruption_while_records_of_others_are_signed_reaches_them(folder, signers, monkeypatch, when):
+    """The leader is interrupted once it has taken the record of another."""
+    first, arrived = threading.Event(), threading.Event()
+    syncs = []
+
+    def sync(descriptor):
+        syncs.append(descriptor)
+        first.set()
+        arrived.wait(20)
+
+    with Ledger.open(folder, signers, sync=sync) as ledger, ThreadPoolExecutor(3) as pool:
+        real, calls = ledger._sign_late, []
+
+        def interrupted(taken):
+            calls.append(taken)
+            if when == "after":
+                real(taken)
+            ledger._lock.release()
+            raise KeyboardInterrupt
+
+        leader = pool.submit(ledger.append, {"n": 1})
+        assert first.wait(20)
+        monkeypatch.setattr(ledger, "_sign_late", interrupted)
+        second = pool.submit(ledger.append, {"n": 2})
+        assert eventually(lambda: ledger._signed.sequence == 2)
+        third = pool.submit(ledger.append, {"n": 3})
+        assert eventually(lambda: len(ledger._queue) == 1)
+        arrived.set()
+        assert leader.result().sequence == 1
+        with pytest.raises(KeyboardInterrupt):
+            second.result()
+        with pytest.raises(LedgerWriteError, match="was interrupted"):
+            third.result()
+        assert len(calls) == len(syncs) == 1
+
+
 def test_the_bytes_do_not_depend_on_the_time_zone(tmp_path):
     script = (
         "import time; from datetime import datetime, timezone\n"

@@ -1,18 +1,23 @@
 """A log's key signs its successor: what the old one signed stays good, and nobody else can do it."""
 
+import attrs
 import pytest
-from ledger_bench import head_of, split
+from ledger_bench import head_of, offsets, split
 
 from ledger import (
     Cadence,
     Fault,
+    Head,
     Kind,
     Ledger,
     LedgerKeyError,
+    LedgerReadError,
     LedgerTamperedError,
     LedgerWriteError,
     NoteError,
     NoteSigner,
+    Prefix,
+    PrefixError,
     Signers,
     SigningKey,
     Verdict,
@@ -21,11 +26,12 @@ from ledger import (
     verify,
 )
 from ledger import frame as frames
-from ledger.chain import Chain, keys_in_force, log_keys, log_rotation_body
+from ledger.chain import Chain, keys_in_force, log_keys, log_rotation_body, read_on
 from ledger.checkpoint import signer
 from ledger.evidence import Evidence
 from ledger.keys import encode_base64
 from ledger.record import encode_body, seal
+from ledger.tree import Tree
 
 SECOND = NoteSigner("example.com/attunement", SigningKey(bytes(range(3, 35))))
 THIRD = NoteSigner("example.com/attunement", SigningKey(bytes(range(4, 36))))
@@ -173,6 +179,60 @@ def test_who_holds_the_key_of_records_alone_cannot_rotate_the_log(write, folder,
         stream.write(frames.encode(stored))
     report = verify(folder, key.verify_key)
     assert (report.verdict, report.records, report.finding.fault) == (Verdict.TAMPERED, 2, fault)
+
+
+def prefix_of(folder, key, log_key, records, **changes):
+    stored = list(read_records(folder))[:records]
+    tree = Tree()
+    for record in stored:
+        tree.add(record.stored, bytes.fromhex(record.hash_hex))
+    begin = sum(len(record.stored) + frames.OVERHEAD for record in stored[:-1])
+    head = Head(records - 1, stored[-1].hash_hex)
+    return attrs.evolve(Prefix(head, begin, tree.root(), key, log_key), **changes)
+
+
+def test_a_known_beginning_is_compared_and_what_follows_is_verified(rotated, folder, signers, key):
+    for records, log_key in ((6, SECOND), (5, SECOND)):
+        known = prefix_of(folder, key.verify_key, log_key.verifier, records)
+        with Ledger.open(folder, Signers(key, SECOND), known=known) as ledger:
+            ledger.append({"records": records})
+    assert verify(folder, key.verify_key, anchor=head_of(folder)).verdict is Verdict.VERIFIED
+
+
+def test_a_beginning_that_is_not_the_known_one_is_refused(rotated, folder, signers, key):
+    (folder / "checkpoint").unlink()
+    known = prefix_of(folder, key.verify_key, SECOND.verifier, 6)
+    for changed, said in (
+        (attrs.evolve(known, head=Head(9, "0" * 64)), "shorter than the known beginning"),
+        (attrs.evolve(known, head=Head(5, "0" * 64)), "record 5 is not the head"),
+        (attrs.evolve(known, root=bytes(32)), "root at size 6"),
+    ):
+        with pytest.raises(PrefixError, match=said):
+            Ledger.open(folder, Signers(key, SECOND), known=changed)
+    (folder / "journal").write_bytes((folder / "journal").read_bytes()[:-1])
+    with pytest.raises(PrefixError, match="is damaged"):
+        Ledger.open(folder, Signers(key, SECOND), known=known)
+
+
+def test_torn_bytes_of_before_a_known_beginning_are_not_recorded_again(write, folder, journal, signers, key):
+    write(2)
+    journal.write_bytes(journal.read_bytes()[:-3])
+    (folder / "checkpoint").unlink()
+    Ledger.open(folder, signers).close()
+    size = len(list(read_records(folder)))
+    known = prefix_of(folder, key.verify_key, signers.log.verifier, size)
+    Ledger.open(folder, signers, known=known).close()
+    assert [record.kind for record in read_records(folder)].count(Kind.RECOVERY) == 1
+
+
+def test_reading_on_needs_a_place_where_a_record_begins(write, folder, journal):
+    data = write(3)
+    places = offsets(data)
+    assert [record.sequence for record in read_on(folder, places[2])] == [2, 3]
+    with pytest.raises(LedgerReadError, match="from byte 1 on"):
+        list(read_on(folder, 1))
+    journal.write_bytes(data[:-1])
+    assert [record.sequence for record in read_on(folder, places[2])] == [2]
 
 
 def test_no_record_names_no_key():

@@ -7,7 +7,7 @@ import pytest
 
 from optimizers import create
 
-METHODS = ("gradient", "pid", "slsqp", "supervisor")
+METHODS = ("gradient", "pid", "slsqp", "kalman", "supervisor")
 SEEDS = range(3)
 
 

@@ -23,6 +23,7 @@ from optimizers import (
 )
 from optimizers.adversary import STRATEGIES, Adversary
 from optimizers.gradient import GradientAscent
+from optimizers.kalman import KalmanTuner
 from optimizers.pid import PidAdjuster
 from optimizers.registry import SETTINGS
 from optimizers.slsqp import SlsqpSurrogate, solve
@@ -300,15 +301,54 @@ def test_slsqp_refuses_settings_out_of_range(space, key, settings):
 # supervisor
 
 
-def test_supervisor_falls_back_under_noise_and_says_why(plant, space, parabola):
-    optimizer = create("supervisor", space, {})
+def swinging(_alpha, cycle):
+    """A level that no model follows, and that is no noise."""
+    return 0.5 + 0.2 * math.sin(2 * math.pi * cycle / 10)
+
+
+def test_supervisor_falls_back_where_no_model_fits_and_says_why(plant, space):
+    optimizer = create("supervisor", space, {"patience": 3})
     assert optimizer.mode == "gradient"
-    plant(space, parabola(1.0), 0.02, 0).run(optimizer, 200)
-    assert optimizer.mode == "pid"
+    plant(space, swinging, 0.002, 0).run(optimizer, 100)
     switch = optimizer.switches[0]
     assert (switch.source, switch.target) == ("gradient", "pid")
-    assert "signal to noise" in switch.reason
-    assert 0 < switch.cycle < 200
+    assert "innovations" in switch.reason
+    assert 0 < switch.cycle < 100
+
+
+def test_supervisor_holds_while_nothing_answers_and_begins_anew(plant, space):
+    optimizer = create("supervisor", space, {"patience": 3})
+    plant(space, swinging, 0.002, 0).run(optimizer, 600)
+    laws = [(switch.source, switch.target) for switch in optimizer.switches]
+    assert ("pid", "hold") in laws
+    assert ("hold", "gradient") in laws
+
+
+class Watched:
+    """Passes everything on to a supervisor, and calls back after every question."""
+
+    def __init__(self, supervisor, watch):
+        self.supervisor, self.watch = supervisor, watch
+
+    def tell(self, outcome):
+        self.supervisor.tell(outcome)
+
+    def ask(self):
+        answer = self.supervisor.ask()
+        self.watch(self.supervisor, answer)
+        return answer
+
+
+def test_supervisor_is_idle_while_it_holds(plant, space):
+    held = []
+
+    def watch(supervisor, answer):
+        if supervisor.law == "hold":
+            held.append((supervisor.mode, answer))
+
+    optimizer = create("supervisor", space, {"patience": 3})
+    plant(space, swinging, 0.002, 0).run(Watched(optimizer, watch), 600)
+    assert set(held) == {("idle", HOLD)}
 
 
 def test_supervisor_keeps_the_gradient_without_noise(plant, space, parabola):
@@ -318,46 +358,76 @@ def test_supervisor_keeps_the_gradient_without_noise(plant, space, parabola):
     assert optimizer.switches == ()
 
 
-def test_supervisor_returns_when_the_signal_is_clear_again(plant, space, parabola):
-    optimizer = create("supervisor", space, {"patience": 6})
-    plant(space, parabola(1.0), 0.02, 0).run(optimizer, 200)
-    assert optimizer.mode == "pid"
-    # The noise is gone and the peak is far: the regression is clear for many cycles.
-    run = plant(space, lambda alpha, _: 2.0 * (alpha - 0.5), 0.0005, 1, alpha=0.8).run(optimizer, 120)
-    assert ("pid", "gradient") in [(switch.source, switch.target) for switch in optimizer.switches]
-    assert run.alphas[-1] > 1.15
-    assert optimizer.gradient is not None
+def test_supervisor_returns_when_the_model_fits_again(plant, space, parabola):
+    optimizer = create("supervisor", space, {"patience": 3})
+    plant(space, swinging, 0.002, 0).run(optimizer, 100)
+    run = plant(space, parabola(1.1), 0.002, 1).run(optimizer, 300)
+    assert optimizer.switches[-1].target == "gradient"
+    assert abs(run.alphas[-1] - 1.1) < 0.03
 
 
-def test_supervisor_switches_have_hysteresis_and_a_bound(plant, space, parabola):
+def two_peaks(alpha, _cycle):
+    high, low = (alpha - 1.13) / 0.05, (alpha - 0.96) / 0.06
+    return 0.55 + 0.33 * math.exp(-high * high) + 0.2 * math.exp(-low * low)
+
+
+def test_supervisor_walks_to_a_far_higher_peak_and_says_why(plant, space):
+    for seed in range(4):
+        optimizer = create("supervisor", space, {"seed": seed})
+        run = plant(space, two_peaks, 0.005, seed).run(optimizer, 400)
+        away, back = optimizer.switches[:2]
+        assert (away.source, away.target, back.target) == ("gradient", "sweep", "gradient")
+        assert "unknown" in away.reason
+        assert "better" in back.reason
+        assert run.mean_objective(300) > 0.8
+
+
+def test_supervisor_does_not_walk_where_the_parabola_holds_everywhere(plant, space, parabola):
+    for sigma in (0.0, 0.005, 0.02):
+        optimizer = create("supervisor", space, {})
+        plant(space, parabola(1.1), sigma, 0).run(optimizer, 400)
+        assert optimizer.switches == ()
+
+
+def test_supervisor_tells_a_reason_with_one_suggestion(plant, space):
     optimizer = create("supervisor", space, {})
-    plant(space, parabola(1.05), 0.01, 0).run(optimizer, 1000)
-    assert 1 <= len(optimizer.switches) <= 20
+    told = []
+    watched = Watched(optimizer, lambda supervisor, answer: told.append((supervisor.reason, answer is HOLD)))
+    plant(space, two_peaks, 0.005, 0).run(watched, 200)
+    for switch in optimizer.switches:
+        sent = [text for text, is_hold in told if text.endswith(switch.reason) and not is_hold]
+        assert len(sent) == 1
+        assert sent[0].startswith(f"{switch.source} to {switch.target}: ")
 
 
-def test_supervisor_restores_switches_and_refuses_damaged_ones(plant, space, parabola):
+def test_supervisor_restores_a_walk_and_refuses_damaged_memory(plant, space):
     optimizer = create("supervisor", space, {})
-    plant(space, parabola(1.0), 0.02, 0).run(optimizer, 200)
+    walks = []
+
+    def watch(supervisor, _answer):
+        walks.extend([supervisor.state()] if supervisor.law == "sweep" else [])
+
+    plant(space, two_peaks, 0.005, 0).run(Watched(optimizer, watch), 120)
+    optimizer = create("supervisor", space, {})
+    optimizer.restore(walks[3])
     copy = create("supervisor", space, {})
     copy.restore(optimizer.state())
     assert copy.switches == optimizer.switches
-    assert copy.mode == "pid"
+    assert copy.law == "sweep"
+    assert copy.state() == optimizer.state()
     for damaged in ("{", "3", "[[1, 2]]", '[["a", "gradient", "pid", "why"]]', "[[true, 1, 2, 3]]"):
         with pytest.raises(OptimizerStateError, match="switches"):
             copy.restore({**optimizer.state(), "switches": damaged})
-
-
-def test_supervisor_hands_over_the_walls(plant, space):
-    optimizer = create("supervisor", space, {})
-    run = plant(space, lambda alpha, _: 0.3 * alpha, 0.02, 0, ceiling=1.03).run(optimizer, 400)
-    assert optimizer.mode == "pid"
-    assert run.refused <= 16
+    for key in ("sweep.seen", "kalman.bank.mean", "kalman.guard.cov", "pid.samples"):
+        with pytest.raises(OptimizerStateError):
+            copy.restore({**optimizer.state(), key: [1.0]})
+    assert copy.state() == optimizer.state()
 
 
 @pytest.mark.parametrize("patience", [0, -1])
 def test_supervisor_refuses_patience_out_of_range(space, patience):
     with pytest.raises(OptimizerSettingError, match="patience"):
-        Supervisor(GradientAscent(space), PidAdjuster(space), patience)
+        Supervisor(KalmanTuner(space), PidAdjuster(space), patience)
 
 
 # adversary

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optimizers import HOLD, Hold, OptimizerSettingError, Space, fit
-from optimizers.blocked import FIRST_WAIT, LONGEST_WAIT, Blocked, located
+from optimizers.blocked import EXPOSED, FIRST_WAIT, LONGEST_WAIT, Blocked, located
 from optimizers.excitation import Triangle, amplitude, assumed_curvature, coin
 from optimizers.noise import Noise, pseudo_residual
 
@@ -171,7 +171,10 @@ def test_wall_below_and_retreat():
     assert blocked.range(1) == (0.99, 1.0)
     blocked.passed(0.985)
     assert blocked.range(1)[0] == pytest.approx(0.9825)
-    assert blocked.range(FIRST_WAIT) == (0.98, 1.02)
+    assert blocked.range(FIRST_WAIT) == (0.98, 1.0)
+    blocked.passed(1.01)
+    assert blocked.range(FIRST_WAIT) == (0.98, 1.0)
+    assert blocked.range(EXPOSED * FIRST_WAIT) == (0.98, 1.02)
     blocked.passed(0.97)
     assert blocked.range(1)[0] == -math.inf
 

@@ -175,7 +175,7 @@ function showNow() {
 async function begin() {
   let told;
   try {
-    told = await ask("/api/overview");
+    told = await ask("/api/overview?cycles=60");
   } catch (error) {
     fill("source", `cannot be read: ${error.message}`);
     return;
@@ -190,8 +190,23 @@ async function begin() {
   showNow();
   performance.mark("numbers-shown");
   ledgerGrew(told.records);
-  showCharts(told.cycles, told.status);
   element("mode").dataset.ready = "yes";
+  // The rest comes when the numbers are painted.
+  requestAnimationFrame(() => setTimeout(showHistory, 0));
+}
+
+async function showHistory() {
+  try {
+    const told = await ask("/api/overview?cycles=1200");
+    state.last = state.since = null;
+    moves.length = 0;
+    told.cycles.forEach(noteDecisions);
+    state.last ??= told.status.last_decision;
+    showCharts(told.cycles, told.status);
+    showNow();
+  } catch (error) {
+    fill("source", `cannot be read: ${error.message}`);
+  }
 }
 
 function follow() {

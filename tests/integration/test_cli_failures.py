@@ -1,0 +1,243 @@
+"""What may go wrong around a run: each has a clear message, an exit code, and a ledger that verifies."""
+
+import fcntl
+import json
+import os
+import pty
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import termios
+from contextlib import contextmanager
+
+import pytest
+
+from attunement.cli import _exit_code
+from ledger import Verdict, load_private, read_records, verify
+
+PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
+# A session of its own, with the given descriptor as its terminal, as a login shell has it.
+AT_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+from attunement.cli import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def begin():
+    """Return a function that starts the command line in a process of its own."""
+    processes = []
+
+    def start(*arguments, prefix=()):
+        processes.append(
+            subprocess.Popen(
+                [*prefix, *PROGRAM, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def as_owner():
+    """What makes a process keep to the modes of files, also where the tests run as root."""
+    if os.geteuid() != 0:
+        return ()
+    if shutil.which("setpriv") is None:
+        pytest.skip("root passes over the modes of files, and setpriv is not here")
+    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
+
+
+@contextmanager
+def small_disk(place, size):
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
+    if subprocess.run(["mount", *options], check=False, capture_output=True).returncode != 0:
+        pytest.skip("file systems may not be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def verdict(site, folder=None):
+    return verify(folder or site.ledger, load_private(site.key).verify_key).verdict
+
+
+@pytest.mark.parametrize("view", [(), ("--plain",), ("--json",)], ids=lambda view: "".join(view) or "live")
+def test_a_closed_terminal_ends_the_run_in_order(site, until, view):
+    log = site.folder / "a.ndjson"
+    config = site.config(
+        cycles=None, settle_delay=0.01, logging={"format": "json", "file": str(log), "level": "debug"}
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_TERMINAL, "run", "--config", config, *view],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color"},
+    )
+    os.close(theirs)
+    fcntl.ioctl(ours, termios.TIOCGWINSZ, b"\0" * 8)
+    seen = b""
+    while log.exists() is False or log.read_text(encoding="utf-8").count('"event": "decision"') < 5:
+        seen += os.read(ours, 65536)
+    os.close(ours)
+    assert process.wait(60) == 0, seen
+    last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["event"], last["cause"]) == ("run ended", "the terminal was closed")
+    assert verdict(site) is Verdict.NO_ANCHOR
+    bodies = [record.body for record in read_records(site.ledger) if "after" in record.body]
+    assert bodies[-1]["after"]["mode"] == "ready"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_said_and_logged(site, begin, number):
+    process = begin("run", "--config", site.config(cycles=None, settle_delay=0.01), "--plain")
+    process.stdout.readline()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "cycles run: stopped" in err
+    assert ": verified, " in err
+    assert verdict(site) is Verdict.NO_ANCHOR
+
+
+def test_a_hangup_has_the_configuration_read_again(site, begin, until):
+    log = site.folder / "a.ndjson"
+    logging = {"format": "json", "file": str(log), "level": "error"}
+    config = site.config(cycles=None, settle_delay=0.01, logging=logging)
+    process = begin("run", "--config", config, "--plain")
+    process.stdout.readline()
+    logging = {**logging, "level": "debug"}
+    site.config(cycles=None, settle_delay=0.01, logging=logging, safety={"entropy_max": 0.001}, momentum=0.5)
+    process.send_signal(signal.SIGHUP)
+    said = [process.stderr.readline() for _ in range(3)]
+    assert said == [
+        "reloaded attunement.logging.level: error → debug\n",
+        "not reloaded: attunement.momentum: 0.85 → 0.5: it is taken in at the next start\n",
+        "not reloaded: attunement.safety.entropy_max: 0.002 → 0.001: it is policy, which an operator's order "
+        "changes: `policy propose`\n",
+    ]
+    until(lambda: '"event": "decision"' in log.read_text(encoding="utf-8"))
+    (site.folder / "attunement.yaml").write_text("attunement: {momentun: 1}")
+    process.send_signal(signal.SIGHUP)
+    assert "momentun is not a key, the nearest key is attunement.momentum" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(out.splitlines()) > 1
+    assert verdict(site) is Verdict.NO_ANCHOR
+
+
+def test_nothing_new_is_said_to_be_nothing(site, begin):
+    process = begin("run", "--config", site.config(cycles=None, settle_delay=0.01), "--plain")
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr.readline() == "reloaded: nothing has changed\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def test_a_taken_port_costs_the_metrics_and_ends_serving(site, begin):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = site.config(metrics={"enabled": True, "port": port}, serve={"port": port}, cycles=3)
+        process = begin("run", "--config", config, "--plain")
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert f"error: no metrics are served: metrics.port {port} on 127.0.0.1 is taken" in err
+        process = begin("serve", "--config", config)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "Address already in use" in err
+    assert verdict(site) is Verdict.NO_ANCHOR
+
+
+def test_a_full_disk_stops_the_run_and_leaves_a_ledger_that_verifies(site, begin):
+    disk = site.folder / "disk"
+    with small_disk(disk, "1m"):
+        folder = disk / "ledger"
+        config = site.config(cycles=None, logging={"audit_ledger_path": str(folder)})
+        # Room for the first records, and not for many more.
+        assert begin("run", "--config", config, "--cycles", "3", "--plain").wait(60) == 0
+        room = shutil.disk_usage(disk).free - 64 * 1024
+        (disk / "filler").write_bytes(bytes(max(room, 0)))
+        process = begin("run", "--config", config, "--plain")
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert err.startswith("error: ")
+        assert "space" in err or "could be written" in err
+        assert "Traceback" not in err
+        (disk / "filler").unlink()
+        assert verdict(site, folder) is Verdict.NO_ANCHOR
+        assert begin("run", "--config", config, "--cycles", "3", "--plain").wait(60) == 0
+
+
+@pytest.mark.parametrize("which", ["key", "log_key"])
+def test_a_key_that_cannot_be_read(site, begin, as_owner, which):
+    path = getattr(site, which)
+    path.chmod(0)
+    process = begin("run", "--config", site.config(), "--plain", prefix=as_owner)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert err == f"error: cannot read {path}: Permission denied\n"
+    assert not site.ledger.exists()
+    process = begin("doctor", "--config", site.config(), "--json", prefix=as_owner)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert any("Permission denied" in one["said"] for one in json.loads(out)["findings"])
+    path.chmod(0o600)
+    assert begin("run", "--config", site.config(), "--plain", prefix=as_owner).wait(60) == 0
+
+
+def test_a_ledger_folder_that_may_only_be_read(site, begin, as_owner):
+    config = site.config()
+    assert _exit_code(["run", "--config", config, "--plain"]) == 0
+    alpha = [record.body for record in read_records(site.ledger) if "after" in record.body][-1]["after"]
+    modes = [(path, path.stat().st_mode) for path in (site.ledger, *site.ledger.rglob("*"))]
+    for path, mode in modes:
+        path.chmod(mode & 0o555)
+    try:
+        process = begin("run", "--config", config, "--plain", prefix=as_owner)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (1, "")
+        assert err.startswith("error: ")
+        assert "Permission denied" in err
+        assert str(site.ledger) in err
+        process = begin("doctor", "--config", config, "--json", prefix=as_owner)
+        findings = {one["name"]: one for one in json.loads(process.communicate(timeout=60)[0])["findings"]}
+        assert (process.returncode, findings["ledger folder"]["level"]) == (1, "failed")
+        # Reading needs no more than that.
+        for command in (("status",), ("ledger", "verify")):
+            assert begin(*command, "--config", config, prefix=as_owner).wait(60) == 0
+    finally:
+        for path, mode in modes:
+            path.chmod(mode)
+    assert verdict(site) is Verdict.NO_ANCHOR
+    assert begin("run", "--config", config, "--cycles", "2", "--plain").wait(60) == 0
+    assert alpha["mode"] == "ready"
