@@ -493,7 +493,7 @@ def explained(told, deed, **wanted):
 
 def test_a_refusal_names_the_limit_and_by_how_much_it_broke(told, deed):
     found, out = explained(told, deed, verdict="refused", event="propose")
-    name, unit, _, figure, most = found.body["broken"][0]
+    name, unit, _, figure, most = found.body["broken"][-1]
     excess = f"{Decimal(figure - most) / unit:.12g}"
     lines = out.splitlines()
     assert lines[0] == f"Record {found.sequence} of {found.timestamp}: propose, by attunement_controller."
@@ -505,6 +505,7 @@ def test_a_refusal_names_the_limit_and_by_how_much_it_broke(told, deed):
     assert f"  {name} is " in out
     assert f": above by {excess} (" in out
     assert f"α stayed at {before}." in out
+    assert f"α·{name}" in out
     assert f"BROKEN by {excess}" in out
     assert "attunement_controller asked " in out
     assert lines[-1] == "The rules give the same, under policy version 1."
