@@ -11,7 +11,6 @@ from attunement.foreign import described
 from optimizers.isolated import IsolatedOptimizer
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
-
 REASON_MOST = 200
 
 
