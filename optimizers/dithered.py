@@ -42,13 +42,13 @@ class DitheredTuner(Tuner):
         self._centre: float | None = None
         self._triangle = Triangle(rising=coin(self.seed, 0))
         self._cautious = False
-        self._promise: float | None = None
+        self._hope: float | None = None
         self._fitted: fit.Line | None = None
 
     def _halt(self) -> None:
         self._centre = None
         self._triangle.offset = 0.0
-        self._promise = None
+        self._hope = None
 
     def _learn(self, base: float, sample: Sample) -> None:
         if sample.verdict is Verdict.COMMITTED:
@@ -58,7 +58,7 @@ class DitheredTuner(Tuner):
             self._halt()
         elif self._cautious and sample.probed:
             here = [objective for alpha, objective in self._samples if alpha == base]
-            self._promise = sample.alpha if here and sample.objective > here[-1] else None
+            self._hope = sample.alpha if here and sample.objective > here[-1] else None
         self._fitted = self._estimate(base)
         if self._fitted is not None:
             self.gradient = self._fitted.slope
@@ -75,8 +75,8 @@ class DitheredTuner(Tuner):
         self._centre = centre
         reach = 0.0 if climbing else self._swing()
         swung = centre + self._triangle.advance(reach, TRIANGLE_SHARE * limit)
-        if self._promise is not None:
-            target, self._promise = self._promise, None
+        if self._hope is not None:
+            target, self._hope = self._hope, None
             return Wish(target)
         return Wish(swung, probe=self._cautious)
 
@@ -97,7 +97,7 @@ class DitheredTuner(Tuner):
         return {
             "centre": optional(self._centre),
             "cautious": int(self._cautious),
-            "promise": optional(self._promise),
+            "hope": optional(self._hope),
             "fitted": fitted,
             **self._triangle.state(),
         }
@@ -105,7 +105,7 @@ class DitheredTuner(Tuner):
     def _load(self, reader: StateReader) -> None:
         self._centre = reader.optional("centre")
         self._cautious = bool(reader.integer("cautious", 0, 1))
-        self._promise = reader.optional("promise")
+        self._hope = reader.optional("hope")
         fitted = reader.rows("fitted", 2, 1)
         self._fitted = fit.Line(*fitted[0]) if fitted else None
         self._triangle = Triangle.restored(reader)

@@ -38,7 +38,7 @@ ARRAYS: Final = ("mean", "variance", "least", "cov")
 class Guard:
     """Lines of the margins in α and time, each with its own noise and one common covariance.
 
-    A margin is level + slope·(α − middle), and its level moves by a trend every cycle. All margins are
+    A margin is level + slope·(α − first α), and its level moves by a trend every cycle. All margins are
     measured at the same α, so one covariance in units of the noise variance serves all.
 
     Args:
@@ -47,7 +47,7 @@ class Guard:
 
     def __init__(self, space: Space) -> None:
         self._space = space
-        self._middle = (space.alpha_min + space.alpha_max) / 2
+        self._first = (space.alpha_min + space.alpha_max) / 2
         self._names: tuple[str, ...] = ()
         self._mean: Array = np.zeros((0, 3))
         self._variance: Array = np.zeros(0)
@@ -69,8 +69,8 @@ class Guard:
             return False
         names, figures = tuple(name for name, _ in told), np.array([figure for _, figure in told])
         if names != self._names:
-            self._begin(names, figures)
-        h = np.array([1.0, (alpha - self._middle) / self._space.delta_max, 0.0])
+            self._begin(names, figures, alpha)
+        h = np.array([1.0, (alpha - self._first) / self._space.delta_max, 0.0])
         mean, cov = self._predicted()
         gain = cov @ h
         spread = 1.0 + float(h @ gain)
@@ -87,9 +87,14 @@ class Guard:
         self._variance = np.maximum(self._variance + (miss - self._variance) / worth, self._least)
         return False
 
-    def _begin(self, names: tuple[str, ...], figures: Array) -> None:
+    @staticmethod
+    def figures(margins: object) -> tuple[float, ...]:
+        """Return the figures of margins without their names, none where they are malformed."""
+        return tuple(figure for _, figure in _sound(margins))
+
+    def _begin(self, names: tuple[str, ...], figures: Array, alpha: float) -> None:
         size = np.maximum(np.abs(figures), 1e-9)
-        self._names, self._count = names, 0
+        self._names, self._count, self._first = names, 0, alpha
         self._mean = np.stack([figures, np.zeros_like(figures), np.zeros_like(figures)], axis=1)
         self._variance = (FIRST_NOISE * size) ** 2
         self._least = (LEAST_NOISE * size) ** 2
@@ -120,7 +125,7 @@ class Guard:
     def _range(self, base: float) -> tuple[float, float]:
         alphas = base + self._steps
         mean, cov = self._predicted()
-        h = np.stack([np.ones_like(alphas), (alphas - self._middle) / self._space.delta_max, 0 * alphas])
+        h = np.stack([np.ones_like(alphas), (alphas - self._first) / self._space.delta_max, 0 * alphas])
         spread = np.sqrt(1.0 + np.einsum("ik,ij,jk->k", h, cov, h))
         room = mean @ h - STANDARD_ERRORS * np.sqrt(self._variance)[:, None] * spread
         worst = np.min(room / np.sqrt(self._variance)[:, None], axis=0)
@@ -149,6 +154,7 @@ class Guard:
         return {
             "names": "\n".join(self._names),
             "count": self._count,
+            "first": self._first,
             **{key: [float(figure) for figure in getattr(self, f"_{key}").flat] for key in ARRAYS},
         }
 
@@ -165,6 +171,7 @@ class Guard:
         if not bool(np.all(self._variance > 0.0)):
             raise OptimizerStateError("variance must lie above 0")
         self._names, self._count = names, reader.integer("count", 0, 2**53)
+        self._first = reader.number("first")
         self._foreseen = None
 
 

@@ -26,8 +26,6 @@ PACE_SHARE: Final = 0.7
 STILL_PACE: Final = 0.3
 MOVING_PACE: Final = 1.0
 """Pace of the dither per cycle, in its amplitudes: slow while the peak stands still, which wears less."""
-PATIENCE: Final = 4
-"""Reverts in a row after which α is only probed, until a probe is found better."""
 GROWTH: Final = 1.05
 SHRINKAGE: Final = 0.8
 LEAST_RATE: Final = 0.3
@@ -76,11 +74,9 @@ class KalmanTuner(Tuner):
         self._triangle = Triangle(rising=coin(self.seed, 0))
         self._rate = 1.0
         self._sign = 0
-        self._reverts = 0
-        self._promise: float | None = None
 
     def _halt(self) -> None:
-        self._promise = None
+        """Keep the model: it holds whoever moved α."""
 
     @property
     def signal_to_noise(self) -> float | None:
@@ -110,14 +106,8 @@ class KalmanTuner(Tuner):
         self.bank.restart()
 
     def _learn(self, base: float, sample: Sample) -> None:
-        if sample.verdict is Verdict.COMMITTED:
-            self._reverts, self._promise = 0, None
-        elif sample.verdict is Verdict.REVERTED and not sample.probed:
-            self._reverts += 1
+        if sample.verdict is Verdict.REVERTED:
             self._triangle = Triangle(rising=base > sample.alpha)
-        elif sample.verdict is Verdict.REVERTED and self._reverts >= PATIENCE:
-            here = [objective for alpha, objective in self._samples if alpha == base]
-            self._promise = sample.alpha if here and sample.objective > here[-1] else None
         self.bank.learn(sample.alpha, sample.objective)
         slope = self.bank.slope(base)
         self.gradient = slope.slope
@@ -132,9 +122,7 @@ class KalmanTuner(Tuner):
         self._sign = sign or self._sign
 
     def _wish(self, base: float) -> Wish | None:
-        if self._promise is not None:
-            return Wish(self._promise)
-        return Wish(self._target(base), probe=self._reverts >= PATIENCE)
+        return Wish(self._target(base))
 
     def _target(self, base: float) -> float:
         bank, limit = self.bank, self.space.delta_max
@@ -179,8 +167,6 @@ class KalmanTuner(Tuner):
         return {
             "rate": self._rate,
             "sign": self._sign,
-            "cautious": self._reverts,
-            "promise": [] if self._promise is None else [self._promise],
             **self._triangle.state(),
             **{f"bank.{key}": value for key, value in self.bank.state().items()},
         }
@@ -188,8 +174,6 @@ class KalmanTuner(Tuner):
     def _load(self, reader: StateReader) -> None:
         self._rate = reader.number("rate", LEAST_RATE, 1.0)
         self._sign = reader.integer("sign", -1, 1)
-        self._reverts = reader.integer("cautious", 0, 2**53)
-        self._promise = reader.optional("promise")
         self._triangle = Triangle.restored(reader)
         part = StateReader(reader.part("bank."))
         self.bank = ModelBank(self.space)

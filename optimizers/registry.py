@@ -10,12 +10,14 @@ import attrs
 from optimizers import plugins
 from optimizers.adversary import STRATEGIES, Adversary
 from optimizers.errors import OptimizerSettingError, UnknownOptimizerError
+from optimizers.extremum_seeking import ExtremumSeeker
 from optimizers.figures import measured
 from optimizers.gradient import GradientAscent
 from optimizers.hold import HoldStill
 from optimizers.kalman import KalmanTuner
 from optimizers.pid import PidAdjuster
 from optimizers.protocol import Optimizer, Space
+from optimizers.safe_gp import SafeGp
 from optimizers.slsqp import SlsqpSurrogate
 from optimizers.supervisor import Supervisor
 
@@ -65,6 +67,10 @@ _SETTINGS: Final[dict[str, _Setting]] = {
     "pid_forgetting": _Setting("pid", "forgetting", _number),
     "slsqp_window": _Setting("slsqp", "window", _integer),
     "slsqp_forgetting": _Setting("slsqp", "forgetting", _number),
+    "seeking_gain": _Setting("extremum_seeking", "gain", _number),
+    "seeking_period": _Setting("extremum_seeking", "period", _integer),
+    "gp_beta": _Setting("safe_gp", "beta", _number),
+    "gp_forgetting": _Setting("safe_gp", "forgetting", _number),
     "patience": _Setting("supervisor", "patience", _integer),
     "seed": _Setting("", "seed", _integer),
 }
@@ -91,6 +97,10 @@ _FACTORIES: Final[dict[str, Callable[[Space, int, _Arguments], Optimizer]]] = {
     "pid": lambda space, seed, arguments: PidAdjuster(space, seed=seed, **arguments["pid"]),
     "slsqp": lambda space, seed, arguments: SlsqpSurrogate(space, seed=seed, **arguments["slsqp"]),
     "supervisor": _supervisor,
+    "extremum_seeking": lambda space, seed, arguments: ExtremumSeeker(
+        space, seed=seed, **arguments["extremum_seeking"]
+    ),
+    "safe_gp": lambda space, seed, arguments: SafeGp(space, seed=seed, **arguments["safe_gp"]),
     "kalman": _kalman,
     "hold": lambda _space, _seed, _arguments: HoldStill(),
     **{f"adversary:{strategy}": partial(_adversary, strategy) for strategy in STRATEGIES},

@@ -66,6 +66,8 @@ class Supervisor:
             raise OptimizerSettingError(f"patience is {patience}, must lie in [1, 100000]")
         self._primary = primary
         self._fallback = fallback
+        # One guard, which only the active tuner teaches.
+        self._fallback.guard = self._primary.guard
         self._patience = patience
         self._law: Law = "gradient"
         self._evidence = 0
@@ -242,7 +244,9 @@ class Supervisor:
             self._fallback.restore(fallback)
         except OptimizerStateError:
             self._primary.restore(before)
+            self._fallback.guard = self._primary.guard
             raise
+        self._fallback.guard = self._primary.guard
         self._law, self._evidence, self._alarms, self._untold = law, evidence, alarms, untold
         self._sweep, self._switches = sweep, switches
 
@@ -250,10 +254,10 @@ class Supervisor:
 def _as_seen_by_the_passive(outcome: Outcome) -> Outcome:
     """Return the outcome without the fate of a suggestion that was not the passive tuner's."""
     if outcome.verdict is Verdict.REFUSED:
-        return attrs.evolve(outcome, verdict=Verdict.NONE, broken=())
+        return attrs.evolve(outcome, verdict=Verdict.NONE, broken=(), margins=())
     if outcome.verdict in (Verdict.COMMITTED, Verdict.REVERTED):
-        return attrs.evolve(outcome, verdict=Verdict.NONE)
-    return outcome
+        return attrs.evolve(outcome, verdict=Verdict.NONE, margins=())
+    return attrs.evolve(outcome, margins=())
 
 
 def _parsed(text: str) -> deque[Switch]:

@@ -23,6 +23,8 @@ RESOLUTION_SHARE = 1 / 1000
 """Part of delta_max below which a change of α is not worth a cycle."""
 WALL_SHARE = 1 / 16
 """Part of delta_max to which the place of a wall is searched for."""
+PATIENCE = 4
+"""Reverts in a row after which α is only probed, until a probe is better: a kernel counts them."""
 LAST_TICK = 2**53
 
 
@@ -69,6 +71,8 @@ class Tuner(ABC):
         self._base: float | None = None
         self._settled = False
         self._last: Suggestion | None = None
+        self._reverts = 0
+        self._promise: float | None = None
         self._forget()
 
     @property
@@ -136,7 +140,18 @@ class Tuner(ABC):
             return
         self._samples.append((alpha, objective))
         self._noise.learn(list(self._samples)[-4:])
-        self._learn(base, Sample(alpha, objective, outcome.verdict, last is not None and last.probe))
+        sample = Sample(alpha, objective, outcome.verdict, last is not None and last.probe)
+        self._count_reverts(base, sample)
+        self._learn(base, sample)
+
+    def _count_reverts(self, base: float, sample: Sample) -> None:
+        if sample.verdict is Verdict.COMMITTED:
+            self._reverts, self._promise = 0, None
+        elif sample.verdict is Verdict.REVERTED and not sample.probed:
+            self._reverts, self._promise = self._reverts + 1, None
+        elif sample.verdict is Verdict.REVERTED and self._reverts >= PATIENCE:
+            here = [objective for alpha, objective in self._samples if alpha == base]
+            self._promise = sample.alpha if here and sample.objective > here[-1] else None
 
     def _learn_walls(
         self, outcome: Outcome, last: Suggestion | None, alpha: float | None, base: float
@@ -177,6 +192,8 @@ class Tuner(ABC):
             low, high = min(low, wish.alpha), max(high, wish.alpha)
         if wish is None or not low <= high:
             return HOLD
+        if self._reverts >= PATIENCE:
+            wish = Wish(wish.alpha, probe=True) if self._promise is None else Wish(self._promise)
         alpha = _to_nano(clip(wish.alpha, low, high), base)
         inside = low - REPRESENTATION * NANO <= alpha <= high + REPRESENTATION * NANO
         if not inside or abs(alpha - base) < self._resolution:
@@ -213,6 +230,8 @@ class Tuner(ABC):
             "base": optional(self._base),
             "settled": int(self._settled),
             "last": last,
+            "reverts": self._reverts,
+            "promise": optional(self._promise),
             "gradient": optional(self.gradient),
             "samples": [figure for sample in self._samples for figure in sample],
             **self._noise.state(),
@@ -246,6 +265,8 @@ class Tuner(ABC):
         self._settled = bool(reader.integer("settled", 0, 1))
         last = reader.rows("last", 2, 1)
         self._last = Suggestion(last[0][0], last[0][1] == 1.0) if last else None
+        self._reverts = reader.integer("reverts", 0, LAST_TICK)
+        self._promise = reader.optional("promise")
         self.gradient = reader.optional("gradient")
         most = self._samples.maxlen or 0
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)

@@ -87,6 +87,7 @@ def outcome(message: Mapping[str, Any]) -> Outcome:
         verdict=Verdict(message["verdict"]),
         committed_alpha=message["committed_alpha"],
         broken=tuple(message["broken"]),
+        margins=tuple((name, figure) for name, figure in message["margins"]),
     )
 
 

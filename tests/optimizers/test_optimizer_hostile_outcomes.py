@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optimizers import HOLD, NAMES, OptimizerStateError, Outcome, Space, Suggestion, Verdict, create
 
 SPACE = Space(0.8, 1.2, 0.02)
-METHODS = ("gradient", "pid", "slsqp", "kalman", "supervisor")
+METHODS = ("gradient", "pid", "slsqp", "extremum_seeking", "safe_gp", "kalman", "supervisor")
 LIMITS = ("loop_gain[L_phi]", "alpha", "entropy_rate", "h_internal", "alpha_delta", "unheard_of")
 
 numbers = st.one_of(
