@@ -563,4 +563,6 @@ def test_package_imports_nothing_but_the_standard_library_attrs_numpy_and_scipy(
                 assert root in {"optimizers", "attrs", "numpy", "scipy", *sys.stdlib_module_names}, (
                     source.name
                 )
-                assert root not in {"time", "datetime"}, source.name
+                # What runs an optimizer in a process of its own has to wait for it; no method may know the time.
+                if not source.name.startswith("isolated"):
+                    assert root not in {"time", "datetime"}, source.name
