@@ -496,6 +496,7 @@ def test_one_configuration_serves_all(space):
     settings = {"lr": 0.001, "momentum": 0.85, "epsilon": 1e-5, "gradient_averaging_window": 3, "seed": 1}
     settings |= {"kp": 0.01, "ki": 0.02, "kd": 0, "pid_window": 24, "pid_forgetting": 0.9}
     settings |= {"slsqp_window": 60, "slsqp_forgetting": 0.95, "patience": 12}
+    settings |= {"seeking_gain": 0.1, "seeking_period": 8, "gp_beta": 2.0, "gp_forgetting": 0.99}
     assert set(settings) == set(SETTINGS)
     for name in NAMES:
         create(name, space, settings)
@@ -563,6 +564,6 @@ def test_package_imports_nothing_but_the_standard_library_attrs_numpy_and_scipy(
                 assert root in {"optimizers", "attrs", "numpy", "scipy", *sys.stdlib_module_names}, (
                     source.name
                 )
-                # What runs an optimizer in a process of its own has to wait for it; no method may know the time.
+                # What runs an optimizer in its own process has to wait for it; no method may know the time.
                 if not source.name.startswith("isolated"):
                     assert root not in {"time", "datetime"}, source.name
