@@ -183,7 +183,7 @@ def counters(metrics):
 def test_a_heavy_shock_latches_and_the_operator_brings_the_system_back(
     tmp_path, signers, operator_key, charter, bodies, shock
 ):
-    config = configuration(tmp_path, "supervisor", HEAVY[shock])
+    config = configuration(tmp_path, "gradient", HEAVY[shock])
     reports, _ = attune_for(config, signers, 60)
     assert reports[-1].state.mode is Mode.EMERGENCY
     latched = next(index for index, report in enumerate(reports) if report.state.mode is Mode.EMERGENCY)
