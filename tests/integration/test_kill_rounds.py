@@ -25,7 +25,11 @@ def nothing_from_outside(monkeypatch):
 def killed_after(lines, config):
     """Run until so many cycles were told and a moment more, kill, and return the α of each cycle told."""
     process = subprocess.Popen(
-        [*PROGRAM, "run", "--config", config, "--json"], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        [*PROGRAM, "run", "--config", config, "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     with process:
         told = [process.stdout.readline() for _ in range(lines)]
