@@ -58,6 +58,18 @@ def test_a_freeze_and_its_end(attune, scripted_engine, wishes):
     ]
 
 
+def test_an_order_that_comes_while_a_probe_is_out_waits_for_a_reading_at_the_alpha_in_force(
+    attune, scripted_engine, wishes
+):
+    loop = begun(attune, scripted_engine(), wishes, Suggestion(1.01, probe=True))
+    assert loop.kernel.mode is Mode.TRIAL
+    handed_in(loop, Action.OVERRIDE, (1_000_000_000 - DELTA,))
+    assert (loop.kernel.alpha, answers(loop)) == (1.0, [])
+    loop.engine.run(2)
+    assert loop.kernel.alpha == 0.98
+    assert not loop.desk.is_refused
+
+
 def test_a_freeze_that_nobody_signed_is_recorded_and_not_carried_out(attune, scripted_engine, wishes):
     loop = begun(attune, scripted_engine(), wishes)
     handed_in(loop, Action.FREEZE, key=OMAR)
