@@ -5,7 +5,7 @@ DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 SOAKED := tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py tests/integration/test_kill_rounds.py
 
-.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold live bench-page screenshots lock clean
+.PHONY: run test test-unit test-integration stress soak monitoring dashboard dashboard-check dashboard-pictures lint workflow-check format docs prove prove-check mutation crosshair crosshair-nightly figures bench bench-fold bench-optimizers live bench-page screenshots lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/lambda-attunement keys init --config $(DEMO) --if-missing
@@ -91,6 +91,9 @@ bench: .venv/run.stamp
 
 bench-page: .venv/dev.stamp
 	$(BIN)/python benchmarks/dashboard.py
+
+bench-optimizers: .venv/dev.stamp
+	$(BIN)/python benchmarks/attunement.py --seeds 20 --first-seed 1000 --workers $$(nproc) --plots docs/figures
 
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20

@@ -72,6 +72,7 @@ class Tuner(ABC):
         self._settled = False
         self._last: Suggestion | None = None
         self._reverts = 0
+        self._probes = 0
         self._promise: float | None = None
         self._forget()
 
@@ -193,13 +194,20 @@ class Tuner(ABC):
         if wish is None or not low <= high:
             return HOLD
         if self._reverts >= PATIENCE:
-            wish = Wish(wish.alpha, probe=True) if self._promise is None else Wish(self._promise)
+            wish = self._cautious(wish, base)
         alpha = _to_nano(clip(wish.alpha, low, high), base)
         inside = low - REPRESENTATION * NANO <= alpha <= high + REPRESENTATION * NANO
         if not inside or abs(alpha - base) < self._resolution:
             return HOLD
         self._last = Suggestion(alpha, wish.probe)
         return self._last
+
+    def _cautious(self, wish: Wish, base: float) -> Wish:
+        """Probe on either side in turn, and step to what was found better."""
+        if self._promise is not None:
+            return Wish(self._promise)
+        self._probes += 1
+        return Wish(wish.alpha if self._probes % 2 else 2.0 * base - wish.alpha, probe=True)
 
     def _reach(self, base: float) -> tuple[float, float]:
         """Return the lowest and highest α that bounds, rate and walls leave; low > high for none."""
@@ -231,6 +239,7 @@ class Tuner(ABC):
             "settled": int(self._settled),
             "last": last,
             "reverts": self._reverts,
+            "probes": self._probes,
             "promise": optional(self._promise),
             "gradient": optional(self.gradient),
             "samples": [figure for sample in self._samples for figure in sample],
@@ -266,6 +275,7 @@ class Tuner(ABC):
         last = reader.rows("last", 2, 1)
         self._last = Suggestion(last[0][0], last[0][1] == 1.0) if last else None
         self._reverts = reader.integer("reverts", 0, LAST_TICK)
+        self._probes = reader.integer("probes", 0, LAST_TICK)
         self._promise = reader.optional("promise")
         self.gradient = reader.optional("gradient")
         most = self._samples.maxlen or 0

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from optimizers import OptimizerSettingError, OptimizerStateError, create
+from optimizers import HOLD, OptimizerSettingError, OptimizerStateError, Outcome, Verdict, create
 from optimizers.figures import StateReader
 from optimizers.fit import Line
 from optimizers.kalman import KalmanTuner
@@ -185,3 +185,62 @@ def test_without_a_plan_nothing_is_walked(space):
     assert sweep.learn(1.0, 0.5, 1.0, False)
     sweep.end()
     assert sweep.state()["plan"] == []
+
+
+# extremum seeking and the safe Gaussian process
+
+
+@pytest.mark.parametrize("method", ["extremum_seeking", "safe_gp"])
+@pytest.mark.parametrize(
+    ("peak", "sigma", "loss"), [(1.1, 0.0, 0.003), (1.1, 0.005, 0.005), (0.95, 0.005, 0.005)]
+)
+def test_finds_the_peak(plant, space, parabola, method, peak, sigma, loss):
+    for seed in range(2):
+        run = plant(space, parabola(peak), sigma, seed).run(create(method, space, {"seed": seed}), 350)
+        assert run.mean_objective(250) >= 0.9 - loss
+        assert run.beyond_space == 0
+        assert run.longest_row_of_reverts <= 4
+
+
+@pytest.mark.parametrize("method", ["extremum_seeking", "safe_gp", "kalman"])
+def test_same_memory_same_suggestions(plant, space, parabola, method):
+    original, copy = create(method, space, {}), create(method, space, {})
+    plant(space, parabola(1.1), 0.005, 0).run(original, 80)
+    copy.restore(original.state())
+    runs = [plant(space, parabola(1.05), 0.005, 1).run(one, 40).suggestions for one in (original, copy)]
+    assert runs[0] == runs[1]
+    assert original.signal_to_noise == copy.signal_to_noise
+
+
+def test_safe_gp_keeps_to_the_margins_it_has_seen(space):
+    optimizer, dice = create("safe_gp", space, {}), random.Random(0)
+    alpha = 1.0
+    for cycle in range(120):
+        margin = 0.006 * (1.1 - alpha) + dice.gauss(0.0, 1e-5)
+        told = (("entropy_rate", margin),)
+        optimizer.tell(Outcome(cycle, alpha, 2.0 * alpha - 1.5, Verdict.COMMITTED, alpha, (), told))
+        answer = optimizer.ask()
+        alpha = alpha if answer is HOLD else answer.alpha
+        assert alpha <= 1.1
+    assert alpha > 1.05
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "key"),
+    [
+        ("extremum_seeking", {"seeking_gain": 0.0}, "seeking_gain"),
+        ("extremum_seeking", {"seeking_period": 3}, "seeking_period"),
+        ("safe_gp", {"gp_beta": -1.0}, "gp_beta"),
+        ("safe_gp", {"gp_forgetting": 0.0}, "gp_forgetting"),
+    ],
+)
+def test_settings_out_of_range_are_refused(space, method, settings, key):
+    with pytest.raises(OptimizerSettingError, match=key):
+        create(method, space, settings)
+
+
+def test_safe_gp_refuses_damaged_memory(plant, space, parabola):
+    optimizer = create("safe_gp", space, {})
+    plant(space, parabola(1.1), 0.005, 0).run(optimizer, 30)
+    with pytest.raises(OptimizerStateError, match="sums"):
+        optimizer.restore({**optimizer.state(), "sums": [1.0, 2.0, 3.0]})

@@ -495,8 +495,8 @@ def test_every_name_creates_an_optimizer_of_that_name(space, name):
 def test_one_configuration_serves_all(space):
     settings = {"lr": 0.001, "momentum": 0.85, "epsilon": 1e-5, "gradient_averaging_window": 3, "seed": 1}
     settings |= {"kp": 0.01, "ki": 0.02, "kd": 0, "pid_window": 24, "pid_forgetting": 0.9}
-    settings |= {"slsqp_window": 60, "slsqp_forgetting": 0.95, "patience": 12}
-    settings |= {"seeking_gain": 0.1, "seeking_period": 8, "gp_beta": 2.0, "gp_forgetting": 0.99}
+    settings |= {"slsqp_window": 60, "slsqp_forgetting": 0.95, "patience": 12, "gp_beta": 2.0}
+    settings |= {"gp_forgetting": 0.99, "seeking_gain": 0.02, "seeking_period": 8}
     assert set(settings) == set(SETTINGS)
     for name in NAMES:
         create(name, space, settings)
