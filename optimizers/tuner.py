@@ -194,7 +194,7 @@ class Tuner(ABC):
         if wish is None or not low <= high:
             return HOLD
         if self._reverts >= PATIENCE:
-            wish = self._cautious(wish, base)
+            wish = self._beyond_doubt(wish, base)
         alpha = _to_nano(clip(wish.alpha, low, high), base)
         inside = low - REPRESENTATION * NANO <= alpha <= high + REPRESENTATION * NANO
         if not inside or abs(alpha - base) < self._resolution:
@@ -202,7 +202,7 @@ class Tuner(ABC):
         self._last = Suggestion(alpha, wish.probe)
         return self._last
 
-    def _cautious(self, wish: Wish, base: float) -> Wish:
+    def _beyond_doubt(self, wish: Wish, base: float) -> Wish:
         """Probe on either side in turn, and step to what was found better."""
         if self._promise is not None:
             return Wish(self._promise)

@@ -221,3 +221,18 @@ def test_holds_when_the_bounds_cannot_be_reached_in_one_step(method, base):
 def test_answers_are_frozen_values():
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         Suggestion(1.0).alpha = 2.0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_kernel_that_takes_everything_back_is_met_with_sound_answers(name):
+    optimizer, base, asked = create(name, SPACE, {"seed": 1}), 1.0, set()
+    answer = HOLD
+    for cycle in range(200):
+        event = (Verdict.REVERTED, 0.7 + 0.001 * (cycle % 3), "follow", None, None, ())
+        verdict = Verdict.NONE if answer is HOLD else Verdict.REVERTED
+        optimizer.tell(attrs.evolve(outcome_of(event, 2 * cycle, answer, base), verdict=verdict))
+        optimizer.tell(Outcome(2 * cycle + 1, base, 0.7, Verdict.NONE, base))
+        answer = optimizer.ask()
+        assert_sound(answer, base)
+        asked.add(answer is HOLD)
+    assert False in asked
