@@ -8,7 +8,7 @@ from typing import Any, get_args
 import attrs
 
 from attunement.foreign import described
-from optimizers.isolated import IsolatedOptimizer
+from attunement.isolated import IsolatedOptimizer
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
 REASON_MOST = 200

@@ -16,6 +16,7 @@ from attunement.controller import ACTOR, LambdaAttunementController
 from attunement.escalation import Escalation, Hook, command_hook
 from attunement.governance import Governance, GovernedJournal, RecordWatcher, follow
 from attunement.heads import configured_head_store
+from attunement.isolated import Confinement, IsolatedOptimizer
 from attunement.journal import resume_point
 from attunement.key_files import first_key
 from attunement.measurement import Sensors, newest_psi, require_capabilities
@@ -30,7 +31,6 @@ from kernel import Limits, SafetyKernel, State
 from kernel.quantity import to_float
 from ledger import HeadStore, Ledger, PrefixError, Signers, Verdict, read_records, verify
 from optimizers import registry
-from optimizers.isolated import Confinement, IsolatedOptimizer
 from optimizers.protocol import Optimizer, Space
 
 

@@ -12,10 +12,10 @@ import pytest
 from attunement.asking import BoundedOptimizer, Fault
 from attunement.assembly import Attunement, build_optimizer
 from attunement.config_schema import Config, OptimizerConfig
+from attunement.isolated import Confinement, IsolatedOptimizer, IsolationError
 from kernel import ActuatorError
 from optimizers import HOLD, Outcome, Space, Suggestion, UnknownOptimizerError, Verdict, create, plugins, wire
 from optimizers.errors import OptimizerSettingError, OptimizerStateError
-from optimizers.isolated import Confinement, IsolatedOptimizer, IsolationError
 from optimizers.isolated_child import Host
 from optimizers.wire import WireError
 

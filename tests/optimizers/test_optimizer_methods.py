@@ -564,6 +564,4 @@ def test_package_imports_nothing_but_the_standard_library_attrs_numpy_and_scipy(
                 assert root in {"optimizers", "attrs", "numpy", "scipy", *sys.stdlib_module_names}, (
                     source.name
                 )
-                # What runs an optimizer in its own process has to wait for it; no method may know the time.
-                if not source.name.startswith("isolated"):
-                    assert root not in {"time", "datetime"}, source.name
+                assert root not in {"time", "datetime"}, source.name
