@@ -1,8 +1,10 @@
 """The whole loop on the simulated CAL engine: shocks come, α keeps to its limits, the ledger tells why."""
 
 import json
+import re
 import signal
 import threading
+from collections import Counter
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
@@ -47,7 +49,8 @@ SHOCKS = {
 }
 HEAVY = {
     "partition": Shock("partition", start=30, length=10, magnitude=1.0, share=0.5),
-    "psi": Shock("psi", start=30, length=10, magnitude=1.3),
+    # It strikes once α leans on the loop gain's limit; lower down, Ψ may rise this far unharmed.
+    "psi": Shock("psi", start=45, length=10, magnitude=1.3),
 }
 
 
@@ -155,6 +158,7 @@ def test_after_a_shock_the_system_returns_and_every_record_keeps_the_limits(
         and body["event"] != "recover"
         and body["new_alpha"] != body["old_alpha"]
     ]
+    decided = [entry.verdict.outcome.value for report in reports for entry in report.entries]
     assert counters(metrics) == {
         "uhes_alpha_accept_total": verdicts.count("committed"),
         "uhes_alpha_revert_total": len(taken_back),
@@ -165,25 +169,41 @@ def test_after_a_shock_the_system_returns_and_every_record_keeps_the_limits(
         "uhes_votes_total": 0,
         "uhes_escalations_total": 0,
         "uhes_forecast_reports_lost_total": 0,
+        **told("uhes_decisions_total", "verdict", decided),
+        **told("uhes_refusals_total", "limit", named(history, "refused")),
+        **told("uhes_unsafe_readings_total", "limit", named(history, "retreated", "latched")),
     }
     assert verdicts.count("accepted") >= 10
 
 
+def told(counter, label, values):
+    return {(counter, label, value): count for value, count in Counter(values).items()}
+
+
+def named(history, *verdicts):
+    return [limit for body in history if body["verdict"] in verdicts for limit, *_ in body["broken"]]
+
+
 def counters(metrics):
+    """Our counters, those with a label only where they count anything."""
     text = generate_latest(metrics.registry).decode("utf-8")
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name.startswith("uhes_") and sample.name.endswith("_total") and not sample.labels
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    ours = [sample for sample in samples if re.fullmatch("uhes_.*_total", sample.name)]
+    plain = {sample.name: sample.value for sample in ours if not sample.labels}
+    labelled = {
+        (sample.name, *label): sample.value
+        for sample in ours
+        for label in sample.labels.items()
+        if sample.value
     }
+    return {**plain, **labelled}
 
 
 @pytest.mark.parametrize("shock", HEAVY)
 def test_a_heavy_shock_latches_and_the_operator_brings_the_system_back(
     tmp_path, signers, operator_key, charter, bodies, shock
 ):
-    config = configuration(tmp_path, "gradient", HEAVY[shock])
+    config = configuration(tmp_path, "supervisor", HEAVY[shock])
     reports, _ = attune_for(config, signers, 60)
     assert reports[-1].state.mode is Mode.EMERGENCY
     latched = next(index for index, report in enumerate(reports) if report.state.mode is Mode.EMERGENCY)
