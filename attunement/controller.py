@@ -192,18 +192,15 @@ class LambdaAttunementController:
 
     def _decided(self, measurement: Measurement, reading: Reading) -> CycleReport:
         judged = self._judge(measurement, reading)
-        ordered = self._ordered(judged, reading)
+        ordered = self._ordered(reading)
         is_untouched = not ordered and judged.after.alpha == reading.alpha
         may_propose = is_untouched and self._kernel.mode is Mode.READY
         answer = self._optimizer.exchange(self._told(measurement, judged), may_propose)
         proposed = self._propose(answer, reading)
         return self._report(measurement, (judged, *ordered, *proposed), answer)
 
-    def _ordered(self, judged: Entry, reading: Reading) -> tuple[Entry, ...]:
-        # A reading whose judgement moved α was measured at another α than is in force: an order given on
-        # it would be refused, and used up, for no fault of its own. It waits for the next.
-        is_untouched = judged.after.alpha == reading.alpha
-        if self._orders is None or self._kernel.mode is Mode.TRIAL or not is_untouched:
+    def _ordered(self, reading: Reading) -> tuple[Entry, ...]:
+        if self._orders is None or self._kernel.mode is Mode.TRIAL:
             return ()
         return self._orders.attend(reading)
 

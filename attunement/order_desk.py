@@ -18,6 +18,7 @@ from ledger import SigningKey
 
 LEAVE: Final = {Mode.FROZEN: Action.UNFREEZE, Mode.EMERGENCY: Action.APPROVE}
 """The action that leaves a latched mode."""
+_ON_A_READING: Final = {Action.UNFREEZE, Action.APPROVE, Action.OVERRIDE, Action.ROLLBACK}
 
 
 class PolicyMismatchError(ConfigError):
@@ -134,12 +135,21 @@ class OrderDesk:
         if self._moving is not None:
             entries += self._go_on(self._moving, reading)
         while self._queue and self._moving is None and self._kernel.mode is not Mode.TRIAL:
-            sign, self._tell = self._queue.popleft()
+            sign, tell = self._queue[0]
             signed = sign()
+            if signed is not None and not self._is_timely(signed, reading):
+                break
+            self._queue.popleft()
+            self._tell = tell
             if signed is not None:
                 entries += self._carry_out(signed, reading)
         self._check_policy()
         return tuple(entries)
+
+    def _is_timely(self, signed: SignedOrder, reading: Reading) -> bool:
+        # A reading whose judgement moved α was measured at another α than is in force: what is judged on a
+        # reading would be refused, and used up, for no fault of its own. Nothing else waits, a freeze least.
+        return reading.alpha == self._kernel.state.alpha or signed.terms.action not in _ON_A_READING
 
     def _carry_out(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
         terms = signed.terms

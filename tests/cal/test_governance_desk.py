@@ -70,6 +70,14 @@ def test_an_order_that_comes_while_a_probe_is_out_waits_for_a_reading_at_the_alp
     assert not loop.desk.is_refused
 
 
+def test_a_freeze_that_comes_while_a_probe_is_out_waits_for_its_end_alone(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes, Suggestion(1.01, probe=True))
+    assert loop.kernel.mode is Mode.TRIAL
+    handed_in(loop, Action.FREEZE)
+    assert (loop.kernel.mode, loop.kernel.alpha) == (Mode.FROZEN, 1.0)
+    assert answers(loop) == [("freeze", False, ("frozen",))]
+
+
 def test_a_freeze_that_nobody_signed_is_recorded_and_not_carried_out(attune, scripted_engine, wishes):
     loop = begun(attune, scripted_engine(), wishes)
     handed_in(loop, Action.FREEZE, key=OMAR)
