@@ -31,7 +31,7 @@ def visit(browser):
     """Return a function that opens a page; at the end its console must have been silent."""
     said, contexts = [], []
 
-    def make(served, width=1280, height=900, *, has_charts=False, **options):
+    def make(served, width=1280, height=900, *, has_charts=False, on_history=None, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -43,6 +43,8 @@ def visit(browser):
             # Its script takes longer to run than all the rest together.
             script = "text/javascript"
             page.route("**/static/plotly.js", lambda route: route.fulfill(body="", content_type=script))
+        if on_history is not None:
+            page.route("**/api/overview?cycles=1200", on_history)
         page.goto(served.url)
         page.wait_for_selector("#mode[data-ready]")
         return page
@@ -70,6 +72,14 @@ def running(loop):
     finally:
         stop.set()
         thread.join()
+
+
+def until(page, is_so):
+    for _ in range(200):
+        if is_so():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not come in time")
 
 
 def shows(page, selector, text):
@@ -115,6 +125,25 @@ def test_a_shock_names_the_limit_and_an_emergency_the_way_out(beside_loop, visit
     shows(page, "#why-broken", "h_internal_severe is 0.5")
     assert page.locator("input[value=approve]").is_checked()
     shows(page, "#commands", "order make approve")
+
+
+def test_an_answer_that_is_older_than_the_events_takes_nothing_back(beside_loop, visit):
+    served = beside_loop()
+    engine = served.loop.engine
+    engine.run(3)
+    held = []
+    page = visit(served, has_charts=True, on_history=lambda route: held.append(route))
+    until(page, lambda: held)
+    route, answer = held[0], held[0].fetch()
+    engine.h_internal = 0.9
+    engine.run(1)
+    shows(page, "#why-broken", "h_internal is 0.9")
+    with page.expect_response("**/api/overview?cycles=1200"):
+        route.fulfill(response=answer)
+    page.locator("#chart-alpha").scroll_into_view_if_needed()
+    page.wait_for_selector("#chart-alpha[data-cycle='4']")
+    shows(page, "#source", "live, cycle 4")
+    shows(page, "#why-broken", "h_internal is 0.9")
 
 
 def test_an_emergency_is_left_by_a_signed_order_pasted(beside_loop, visit):

@@ -172,10 +172,30 @@ function showNow() {
   showState(latest, status);
 }
 
+// An answer may be older than the events that came while it was under way: they are put behind it, each once.
+const named = (cycle) => `${cycle.time} ${cycle.cycle}`;
+const underWay = new Set();
+let answered = new Set();
+
+async function overview(count) {
+  const heard = [];
+  underWay.add(heard);
+  try {
+    const told = await ask(`/api/overview?cycles=${count}`);
+    answered = new Set(told.cycles.map(named));
+    const later = heard.filter((cycle) => !answered.has(named(cycle)));
+    told.cycles.push(...later);
+    if (later.length) Object.assign(told.status, { latest: later.at(-1), age_s: 0 });
+    return told;
+  } finally {
+    underWay.delete(heard);
+  }
+}
+
 async function begin() {
   let told;
   try {
-    told = await ask("/api/overview?cycles=60");
+    told = await overview(60);
   } catch (error) {
     fill("source", `cannot be read: ${error.message}`);
     return;
@@ -197,7 +217,8 @@ async function begin() {
 
 async function showHistory() {
   try {
-    const told = await ask("/api/overview?cycles=1200");
+    await listening;
+    const told = await overview(1200);
     state.last = state.since = null;
     moves.length = 0;
     told.cycles.forEach(noteDecisions);
@@ -212,8 +233,10 @@ async function showHistory() {
 function follow() {
   const events = new EventSource("/api/events");
   events.addEventListener("cycles", (event) => {
-    const cycles = JSON.parse(event.data);
-    if (!cycles.length) return;
+    const cycles = JSON.parse(event.data).filter((cycle) => !answered.has(named(cycle)));
+    for (const heard of underWay) heard.push(...cycles);
+    if (state.status === null && !underWay.size) begin();
+    if (!cycles.length || state.status === null) return;
     cycles.forEach(noteDecisions);
     state.latest = cycles.at(-1);
     state.heard = Date.now();
@@ -227,6 +250,8 @@ function follow() {
   events.addEventListener("resync", () => { begin(); });
   events.addEventListener("error", () => fill("source", "the page's server is away, trying again …"));
   events.addEventListener("open", () => { if (state.cycles) begin(); });
+  // What happens between the first answer and the first event is in the history that is asked for after this.
+  return new Promise((resolve) => { for (const kind of ["open", "error"]) events.addEventListener(kind, resolve, { once: true }); });
 }
 
 function countBroken(cycles) {
@@ -243,6 +268,6 @@ function countBroken(cycles) {
 
 beginActions();
 beginLedger();
+const listening = follow();
 await begin();
-follow();
 setInterval(showNow, 1000);
