@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -17,6 +18,7 @@ from ledger_bench import signers_of
 from attunement.acceptance import AcceptanceTest
 from attunement.asking import BoundedOptimizer
 from attunement.charter import Charter, Operator
+from attunement.cli import _exit_code
 from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.engine_protocol import SCALES, ScaleGain
@@ -391,6 +393,28 @@ def site(tmp_path: Path) -> Site:
     for private in (made.key, made.log_key, made.operator):
         generate(private, f"{private}.pub")
     return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the configuration and the terminal of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith("ATTUNEMENT__") or name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cli(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs a command line, and gives its exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = _exit_code([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

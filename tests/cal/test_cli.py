@@ -1,7 +1,6 @@
 """Every command with its exit code: 0 done, 1 error, 2 usage, 3 refused, 4 latched."""
 
 import json
-import os
 import re
 import socket
 import stat
@@ -13,7 +12,6 @@ import pytest
 from ledger_bench import split
 
 import proofs
-from attunement.cli import _exit_code
 from attunement.config import loads
 from ledger import Ledger, SigningKey, load_private, read_records
 
@@ -41,23 +39,8 @@ STORM = {"kind": "partition", "start": 8, "length": 4, "magnitude": 1, "share": 
 
 
 @pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("ATTUNEMENT__") or name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-            monkeypatch.delenv(name)
+def narrow(cli, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run a command line; return its exit code, stdout and stderr."""
-
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -1,36 +1,17 @@
 """Flags above the environment, where a value came from, and the page of all keys."""
 
 import json
-import os
 from pathlib import Path
 
 import attrs
 import pytest
 
-from attunement.cli import _exit_code
 from attunement.config import load, load_with_origins
 from attunement.config_docs import page
 from attunement.config_schema import Config, ConfigError, describe
 from attunement.policy import kernel_limits
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def problems(*flags):

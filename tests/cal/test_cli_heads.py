@@ -1,14 +1,12 @@
 """What the configuration keeps outside of the ledger's folder: the head's row, and a witness's word."""
 
 import json
-import os
 import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from attunement.cli import _exit_code
 from attunement.config_schema import Config, ConfigError, LoggingConfig
 from attunement.heads import configured_head_store
 from ledger import HeadStoreError, Kind, NoteKey, SigningKey, read_records, sqlite_head_store
@@ -16,22 +14,6 @@ from ledger.note import COSIGNATURE, Note, cosign
 
 WITNESS = SigningKey(bytes(range(60, 92)))
 VKEY = NoteKey("witness.example", WITNESS.verify_key, COSIGNATURE)
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("ATTUNEMENT__") or name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

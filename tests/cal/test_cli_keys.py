@@ -5,7 +5,6 @@ import os
 
 import pytest
 
-from attunement.cli import _exit_code
 from attunement.key_files import first_key, replace_key, with_pub
 from ledger import (
     KeyFileError,
@@ -20,22 +19,6 @@ from ledger import (
     open_checkpoint,
     read_records,
 )
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("ATTUNEMENT__") or name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_a_run_goes_on_after_both_keys_were_replaced(cli, site, tmp_path):

@@ -94,12 +94,6 @@ def deed(tmp_path_factory):
     return made
 
 
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture
 def told(capsys, deed):
     """Run a ledger command on a deed; return its exit code, stdout and stderr."""

@@ -1,34 +1,14 @@
 """The command line beside a loop that runs: status, watching it, and sending it orders."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
+from cli_bench import PROGRAM
 
-from attunement.cli import _exit_code
 from attunement.control_client import ControlClient, NoLoopError
 
 WORDS = ("--actor", "ines", "--reason", "drill")
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def has_measured(path):

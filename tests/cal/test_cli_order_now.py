@@ -1,36 +1,16 @@
 """Orders in one command, to a loop that runs: freeze, unfreeze, approve, rollback, override, policy."""
 
 import json
-import os
 import subprocess
-import sys
 
 import pytest
+from cli_bench import PROGRAM
 
-from attunement.cli import _exit_code
 from attunement.order import SignedOrder
 from ledger import generate
 
 WORDS = ("--actor", "ines", "--reason", "drill")
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 STORM = {"kind": "partition", "start": 8, "length": 4, "magnitude": 1, "share": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

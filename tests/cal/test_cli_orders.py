@@ -1,34 +1,15 @@
 """Orders from the command line: made beside the ledger, signed anywhere, carried out by a run."""
 
 import json
-import os
 import re
 
 import pytest
 
-from attunement.cli import _exit_code
 from attunement.order import SignedOrder
 from ledger import generate, read_records
 
 STORM = {"kind": "partition", "start": 8, "length": 4, "magnitude": 1, "share": 0.5}
 WORDS = ("--actor", "ines", "--reason", "storm is over")
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

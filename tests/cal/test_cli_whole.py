@@ -4,16 +4,15 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.cli import _exit_code, cli
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "CLI.md"
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 WORDS = ("--actor", "ines", "--reason", "drill")
 # What serves, or prints a text for another program, has no JSON.
 WITHOUT_JSON = {("serve",), ("completion",)}
@@ -28,13 +27,6 @@ def leaves(group=cli, path=()):
 
 
 COMMANDS = dict(leaves())
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
 
 
 @pytest.fixture

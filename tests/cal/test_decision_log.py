@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
-from attunement.cli import _exit_code
 from attunement.config import load
 from attunement.config_schema import LoggingConfig
 from attunement.decision_log import DecisionLog
@@ -27,22 +26,6 @@ from attunement.spans import Spans
 from ledger import read_records
 
 TIMESTAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def decisions(site):

@@ -4,22 +4,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from datetime import datetime
 
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.cli import _exit_code
 from ledger import generate
-
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
 
 
 @pytest.fixture

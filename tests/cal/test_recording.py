@@ -10,29 +10,11 @@ from pathlib import Path
 import attrs
 import pytest
 
-from attunement.cli import _exit_code
 from attunement.config import load
 from attunement.counterfactual import compare, reproduced_within
 from attunement.recording import RecordingError, _NdjsonWriter, _ParquetWriter, read_recording
 
 STORM = {"kind": "partition", "start": 12, "length": 4, "magnitude": 1, "share": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("COLUMNS", "160")
-
-
-@pytest.fixture
-def cli(capsys):
-    def run(*arguments):
-        code = _exit_code([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 @pytest.fixture

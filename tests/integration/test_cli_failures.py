@@ -13,11 +13,11 @@ import termios
 from contextlib import contextmanager
 
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.cli import _exit_code
 from ledger import Verdict, load_private, read_records, verify
 
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 # A session of its own, with the given descriptor as its terminal, as a login shell has it.
 AT_TERMINAL = """
 import fcntl, os, sys, termios
@@ -26,12 +26,6 @@ fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from attunement.cli import main
 main()
 """
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__") or name == "FORCE_COLOR"]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture

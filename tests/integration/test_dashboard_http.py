@@ -25,12 +25,6 @@ from ledger.chain import journal_path
 from optimizers.protocol import Suggestion
 
 
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__")]:
-        monkeypatch.delenv(name)
-
-
 def signed(loop, action, *subject):
     return sign_order(loop.operator, loop.governance.draft(action, subject, "ines", "drill"))
 

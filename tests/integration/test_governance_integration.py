@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 
 import attrs
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -35,7 +35,6 @@ from ledger import Ledger, SigningKey, read_records
 INES, OMAR = (SigningKey(bytes([number] * 32)) for number in (31, 32))
 CHARTER = Charter((Operator("ines", INES.verify_key), Operator("omar", OMAR.verify_key)), quorum=2)
 STORM = Shock("partition", start=10, length=5, magnitude=1.0, share=0.5)
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 
 
 @pytest.fixture

@@ -4,22 +4,14 @@ import json
 import os
 import random
 import subprocess
-import sys
 
-import pytest
+from cli_bench import PROGRAM
 
 from attunement.order_audit import OrderAuditor
 from attunement.replay import Replay
 from ledger import Verdict, load_private, read_records, verify
 
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 STORM = {"kind": "partition", "start": 40, "length": 6, "magnitude": 0.3, "share": 0.3}
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__")]:
-        monkeypatch.delenv(name)
 
 
 def killed_after(lines, config):
@@ -41,7 +33,7 @@ def killed_after(lines, config):
 def test_whatever_moment_the_loop_is_killed_at(site):
     moments = random.Random(4)
     key = load_private(site.key).verify_key
-    for done in range(int(os.environ.get("LEDGER_KILL_ROUNDS", "2"))):
+    for done in range(int(os.environ.get("LEDGER_KILL_ROUNDS", "50"))):
         # A new ledger now and then: each round reads all of it.
         folder = site.folder / f"ledger-{done // 5}"
         paths = {

@@ -8,11 +8,11 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -20,14 +20,7 @@ from attunement.cli import _exit_code
 from attunement.config import load
 from ledger import Verdict, load_private, read_records, verify
 
-PROGRAM = [sys.executable, "-c", "from attunement.cli import main; main()"]
 STORM = {"kind": "partition", "start": 12, "length": 4, "magnitude": 1, "share": 0.5}
-
-
-@pytest.fixture(autouse=True)
-def nothing_from_outside(monkeypatch):
-    for name in [name for name in os.environ if name.startswith("ATTUNEMENT__")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
