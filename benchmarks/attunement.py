@@ -9,7 +9,7 @@ from pathlib import Path
 # A script's own folder comes first on the path, where this file would hide the package of its name.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from benchmarks.campaign import main  # noqa: E402
+from benchmarks.campaign import main
 
 if __name__ == "__main__":
     main()

@@ -293,7 +293,3 @@ def main() -> None:
             table = fold.table(run for case, run in results if case == name)
             table.title = f"CAL engine, {name}"
             console.print(table)
-
-
-if __name__ == "__main__":
-    main()

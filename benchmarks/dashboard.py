@@ -11,16 +11,20 @@ Rows, each beside what it cannot be faster than:
 Needs a Chromium at /usr/bin/chromium.
 """
 
+import sys
+from pathlib import Path
+
+# A script's own folder comes first on the path, where attunement.py would hide the package of its name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import argparse
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -221,7 +225,7 @@ LOOP = """
 import sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-import dashboard
+from benchmarks import dashboard
 with dashboard.Loop(Path(sys.argv[1]), 0.02) as loop:
     print(loop.thread_id, flush=True)
     sys.stdin.readline()
@@ -234,9 +238,8 @@ def loop_cost(folder: Path, viewers: int | None) -> tuple[float, float, float]:
     CPU time of the loop's thread, CPU time of the threads beside it, and wall time.
     """
     folder.mkdir(parents=True)
-    here = str(Path(__file__).resolve().parent)
     loop = subprocess.Popen(
-        [sys.executable, "-c", LOOP, str(folder), here], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", LOOP, str(folder), sys.path[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert loop.stdout is not None
     thread_id = int(loop.stdout.readline())

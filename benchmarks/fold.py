@@ -8,13 +8,18 @@ what Ĉ came of it beside α held at 1. The Ĉ of a run in runaway is no gain: i
     python benchmarks/fold.py --cycles 2000 --seeds 20
 """
 
+import sys
+from pathlib import Path
+
+# A script's own folder comes first on the path, where attunement.py would hide the package of its name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import argparse
 import json
 import tempfile
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from threading import Event
 
 import attrs

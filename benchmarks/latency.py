@@ -7,12 +7,18 @@ cycle at 1,000 nodes × 8 dims, beside the engine's cycle. Medians and 95th perc
     python benchmarks/latency.py
 """
 
+import sys
+from pathlib import Path
+
+# A script's own folder comes first on the path, where attunement.py would hide the package of its name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median, quantiles
 
 import attrs
@@ -121,6 +127,7 @@ def cycles(nodes: int, dims: int, times: int) -> tuple[list[float], list[float]]
 
 def main() -> None:
     """Measure and print the table."""
+    argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0]).parse_args()
     table = Table("what", "median µs", "p95 µs", "target")
 
     def row(name: str, taken: list[float], target: str = "") -> None:

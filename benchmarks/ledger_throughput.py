@@ -4,16 +4,20 @@ Each figure stands beside its target. The bare loop and the appends take turns i
 meet the same disk; the median over the turns counts.
 """
 
+import sys
+from pathlib import Path
+
+# A script's own folder comes first on the path, where attunement.py would hide the package of its name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
 import os
 import resource
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import click
 

@@ -6,18 +6,23 @@ over the trace from its beginning, and so does α held at 1. One CSV file (times
     python benchmarks/trace.py --folder ../shared/data/ec2_cpu
 """
 
-import argparse
-from concurrent.futures import ProcessPoolExecutor
+import sys
 from pathlib import Path
 
+# A script's own folder comes first on the path, where attunement.py would hide the package of its name.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+
 import attrs
-from fold import LAST, Run, attuned, table
 from rich.console import Console
 from rich.progress import Progress
 
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
 from attunement.config_schema import Config
+from benchmarks.fold import LAST, Run, attuned, table
 
 OPTIMIZERS = ("hold", "gradient", "pid", "slsqp", "supervisor")
 
