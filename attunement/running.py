@@ -1,10 +1,10 @@
 """One run of an engine under attunement, until its cycles are done or somebody stops it."""
 
 import os
+import queue
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol
 
@@ -21,6 +21,14 @@ class SteppedEngine(Protocol):
     def run_cycle(self) -> None: ...
 
 
+class StopSignal(Protocol):
+    """What a run asks between its cycles: a `Stop`, or a `threading.Event` that no signal handler sets."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float) -> bool: ...
+
+
 @attrs.frozen
 class Ending:
     """Why a run ended."""
@@ -33,7 +41,7 @@ def run_cycles(
     engine: SteppedEngine,
     cycles: int | None,
     pause_s: float,
-    stop: threading.Event,
+    stop: StopSignal,
     after_cycle: Callable[[], object] = lambda: None,
 ) -> Ending:
     """Run the engine cycle by cycle.
@@ -62,8 +70,11 @@ def run_cycles(
     return Ending(done, "stopped")
 
 
-class Stop(threading.Event):
-    """Set by whoever wants the run to end.
+class Stop:
+    """Set by whoever wants the run to end, a signal handler included.
+
+    A handler runs between any two steps of the main thread, also while that holds the lock of an Event it
+    waits for: to set the Event would then wait for itself, for ever. A `SimpleQueue` may always be put to.
 
     Attributes:
         cause: Why, in words.
@@ -72,11 +83,28 @@ class Stop(threading.Event):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self._is_set = False
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self.cause = "stopped"
         self.is_reload_wanted = False
         self.is_hung_up = False
         self._terminals = [descriptor for descriptor in _STANDARD if os.isatty(descriptor)]
+
+    def is_set(self) -> bool:
+        """Say whether the run is to end."""
+        return self._is_set
+
+    def set(self) -> None:
+        """Have the run end, and end a wait."""
+        self._is_set = True
+        self._wake.put(None)
+
+    def wait(self, timeout: float) -> bool:
+        """Wait at most timeout seconds for the end that is wanted, and say whether it is."""
+        if not self._is_set:
+            with suppress(queue.Empty):
+                self._wake.get(timeout=timeout)
+        return self._is_set
 
     def hang_up(self) -> None:
         """End the run if the terminal it was started at is gone, else have the configuration read again."""

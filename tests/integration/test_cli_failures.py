@@ -85,20 +85,23 @@ def test_a_closed_terminal_ends_the_run_in_order(site, until, view):
         cycles=None, settle_delay=0.01, logging={"format": "json", "file": str(log), "level": "debug"}
     )
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", AT_TERMINAL, "run", "--config", config, *view],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
         env={**os.environ, "TERM": "xterm-256color"},
-    )
-    os.close(theirs)
-    fcntl.ioctl(ours, termios.TIOCGWINSZ, b"\0" * 8)
-    seen = b""
-    while log.exists() is False or log.read_text(encoding="utf-8").count('"event": "decision"') < 5:
-        seen += os.read(ours, 65536)
-    os.close(ours)
-    assert process.wait(60) == 0, seen
+    ) as process:
+        os.close(theirs)
+        fcntl.ioctl(ours, termios.TIOCGWINSZ, b"\0" * 8)
+        seen = b""
+        while log.exists() is False or log.read_text(encoding="utf-8").count('"event": "decision"') < 5:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+        try:
+            assert process.wait(60) == 0, seen
+        finally:
+            process.kill()
     last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
     assert (last["event"], last["cause"]) == ("run ended", "the terminal was closed")
     assert verdict(site) is Verdict.NO_ANCHOR
