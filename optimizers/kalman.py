@@ -23,7 +23,7 @@ LARGEST_SHARE: Final = 2.0
 """Amplitude of the dither, in parts of delta_max."""
 PACE_SHARE: Final = 0.7
 """Part of delta_max that the dither may take per cycle; the rest is left for following the peak."""
-STILL_PACE: Final = 0.3
+STILL_PACE: Final = 0.24
 MOVING_PACE: Final = 1.0
 """Pace of the dither per cycle, in its amplitudes: slow while the peak stands still, which wears less."""
 GROWTH: Final = 1.05

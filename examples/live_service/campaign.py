@@ -25,7 +25,7 @@ from kernel import Outcome
 from ledger import NoteSigner, Signers, Verdict, generate, verify
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-ALPHA_MIN, ALPHA_MAX, DELTA_MAX = 0.2, 1.6, 0.08
+ALPHA_MIN, ALPHA_MAX, DELTA_MAX = 0.25, 1.6, 0.08
 GRID: Final = (0.25, 0.4, 0.55, 0.75, 1.0, 1.3)
 """Fixed settings that the attuned run is held against; α = 1 is among them."""
 
@@ -48,11 +48,11 @@ class Plan:
     before: tuple[float, int] = (250.0, 3)
     after: tuple[float, int] = (250.0, 4)
     fixed_s: float = 15.0
-    warm_s: float = 40.0
+    warm_s: float = 90.0
     rise_s: float = 3.0
-    attuned_s: float = 40.0
-    calibration_cycles: int = 40
-    window_s: float = 0.5
+    attuned_s: float = 55.0
+    calibration_cycles: int = 20
+    window_s: float = 1.0
     optimizer: str = "supervisor"
 
 
