@@ -1,17 +1,20 @@
-"""Every optimizer on every scenario: mean regret ×1000, unsafe cycles, settling, wear and cost.
+r"""Every optimizer on every scenario: mean regret ×1000, unsafe cycles, settling, wear and cost.
 
 The scenarios are in `scenarios.py`; each run goes through the real controller and kernel, one measurement a
 cycle. `--engine` adds the CAL engine: the fold inside the range, Ψ that falls and comes back, latency and
 partition shocks, and a recorded trace where `--trace` names a folder of one.
 
-    python benchmarks/attunement.py --seeds 20 --first-seed 1000 --workers 2 --plots docs/figures
+    python benchmarks/attunement.py --seeds 20 --first-seed 1000 --workers 2 --plots docs/figures \
+        --page docs/optimizers.md
     python benchmarks/attunement.py --method supervisor --seeds 2000 --scheduler dask
 
 `--scheduler dask` starts a local cluster, and `--scheduler tcp://host:8786` uses one that runs, whose workers
-have this repository on their path (extra `cluster`).
+have this repository on their path (extra `cluster`). SafeOpt and BoTorch take part where they are installed
+(extra `rivals`); they take tens to hundreds of milliseconds a cycle.
 """
 
 import argparse
+import io
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,16 +26,19 @@ from statistics import fmean, median
 from typing import Any
 
 import attrs
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from attunement.config_schema import Config, Shock, SourceConfig
-from benchmarks import fold
+from benchmarks import fold, foreign
 from benchmarks.scenarios import CYCLES, SCENARIOS, Run, simulate
 
 METHODS = ("hold", "gradient", "pid", "slsqp", "extremum_seeking", "safe_gp", "kalman", "supervisor")
+ALL = (*METHODS, *foreign.installed())
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
+MARK = "<!-- measured: benchmarks/attunement.py --page -->"
 LEAST = 0.05
 """Regret ×1000 below which a ratio tells nothing."""
 Task = tuple[str, str, int, int]
@@ -241,6 +247,26 @@ def _cumulated(runs: Sequence[Run]) -> list[float]:
     return sums
 
 
+def put_into_page(page: Path, told: str, tables: Sequence[Table]) -> None:
+    """Replace what stands between a page's two marks by tables, in Markdown.
+
+    Raises:
+        ValueError: the page does not have both marks, each once.
+    """
+    text = io.StringIO()
+    console = Console(file=text, width=1000)
+    for table in tables:
+        title, table.title, table.box = table.title, None, box.MARKDOWN
+        console.print(f"\n**{title}**\n" if title else "")
+        console.print(table)
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARK)
+    between, _, after = rest.partition(MARK)
+    if not (between and MARK not in after):
+        raise ValueError(f"{page} must hold the line {MARK} twice")
+    lines = "\n".join(line.strip() for line in text.getvalue().splitlines())
+    page.write_text(f"{before}{MARK}\n\n{told}\n{lines}\n\n{MARK}{after}", encoding="utf-8")
+
+
 def parsed() -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(
@@ -249,7 +275,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--cycles", type=int, default=CYCLES)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--method", action="append", choices=METHODS)
+    parser.add_argument("--method", action="append", choices=ALL)
     parser.add_argument("--scenario", action="append", choices=list(BY_NAME))
     parser.add_argument("--workers", type=int, default=1, help="processes, here or of the local Dask cluster")
     parser.add_argument("--scheduler", default="processes", help="processes, dask, or a scheduler's address")
@@ -257,22 +283,21 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--trace", type=Path, help="folder of a recorded trace, for the CAL engine")
     parser.add_argument("--json", type=Path, help="write every figure to this file as well")
     parser.add_argument("--plots", type=Path, help="draw to this folder as well")
+    parser.add_argument("--page", type=Path, help="put the tables between this page's two marks as well")
     return parser.parse_args()
 
 
 def main() -> None:
     """Run the campaign, print the tables, and draw."""
     options, console = parsed(), Console(width=220)
-    methods, scenarios = options.method or METHODS, options.scenario or list(BY_NAME)
+    methods, scenarios = options.method or ALL, options.scenario or list(BY_NAME)
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     tasks: list[Task] = [(m, s, seed, options.cycles) for s in scenarios for m in methods for seed in seeds]
     with Progress(console=Console(stderr=True)) as progress:
         answers = mapped(options.scheduler, options.workers, one, tasks)
         runs = list(progress.track(answers, total=len(tasks), description="scenarios"))
     found = cells(runs)
-    console.print(comparison(found))
-    for method in methods:
-        console.print(details(found, method))
+    tables = [comparison(found), *(details(found, method) for method in methods)]
     if options.json is not None:
         text = json.dumps([attrs.asdict(cell) for cell in found], indent=1, ensure_ascii=False)
         options.json.write_text(text + "\n", encoding="utf-8")
@@ -284,12 +309,17 @@ def main() -> None:
             (name, source, m, seed, max(options.cycles, 1000))
             for name, source in cases.items()
             for m in methods
+            if m in METHODS
             for seed in seeds
         ]
         with Progress(console=Console(stderr=True)) as progress:
             answers = mapped(options.scheduler, options.workers, on_engine, engine_tasks)
             results = list(progress.track(answers, total=len(engine_tasks), description="CAL engine"))
         for name in cases:
-            table = fold.table(run for case, run in results if case == name)
-            table.title = f"CAL engine, {name}"
-            console.print(table)
+            tables.append(fold.table(run for case, run in results if case == name))
+            tables[-1].title = f"CAL engine, {name}"
+    for table in tables:
+        console.print(table)
+    if options.page is not None:
+        told = f"{len(seeds)} seeds from {options.first_seed}, {options.cycles} cycles."
+        put_into_page(options.page, told, tables)

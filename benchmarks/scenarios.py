@@ -19,9 +19,10 @@ from attunement.config_schema import Config
 from attunement.controller import LambdaAttunementController
 from attunement.measurement import Measurement
 from attunement.policy import kernel_limits
+from benchmarks.foreign import created
 from kernel import Outcome, SafetyKernel
 from kernel.quantity import to_float
-from optimizers import Optimizer, Space, create
+from optimizers import Optimizer, Space
 from optimizers.protocol import Outcome as Told
 
 CYCLES = 500
@@ -250,7 +251,7 @@ def simulate(
     """Run one optimizer through controller and kernel."""
     config = Config()
     space = Space(config.alpha_min, config.alpha_max, config.delta_alpha_max)
-    optimizer = create(method, space, {"seed": seed, **settings})
+    optimizer = created(method, space, {"seed": seed, **settings})
     plant, direct, nothing = Plant(scenario, seed), Direct(optimizer), Nothing()
     limits = kernel_limits(config)
     kernel = SafetyKernel.start(limits, START, nothing, plant, nothing, actor="benchmark", reason="start")

@@ -1,6 +1,6 @@
 """The service as an engine: what its counters say of it, and α applied over HTTP.
 
-Ω and Ĉ: one node whose power is the goodput density d = g·h², mapped by d/(d + d_ref). The goodput g is the
+Ω and Ĉ: one node whose power is the goodput density d = g·h, mapped by d/(d + d_ref). The goodput g is the
 answers in time per second; h is the share they make up of the work that was admitted.
 
 Entropy rate: growth per cycle of the latency histogram's normalised entropy, over up to 4 cycles.
@@ -57,11 +57,8 @@ class Window:
 
     @property
     def density(self) -> float:
-        """Goodput times the square of the share that it makes up of the admitted work [1/s].
-
-        The goodput is nearly flat where work begins to be wasted; the square makes that visible in the noise.
-        """
-        return self.goodput * self.success**2
+        """Goodput times the share that it makes up of the admitted work [1/s]."""
+        return self.goodput * self.success
 
 
 class LiveService:
