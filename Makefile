@@ -80,6 +80,7 @@ crosshair-nightly: .venv/nightly.stamp
 
 figures: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_companion.py
+	$(BIN)/python docs/figures/make_terminal.py
 
 # Needs Debian's chromium.
 screenshots: .venv/dev.stamp
