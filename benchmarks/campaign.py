@@ -9,8 +9,8 @@ partition shocks, and a recorded trace where `--trace` names a folder of one.
     python benchmarks/attunement.py --method supervisor --seeds 2000 --scheduler dask
 
 `--scheduler dask` starts a local cluster, and `--scheduler tcp://host:8786` uses one that runs, whose workers
-have this repository on their path (extra `cluster`). SafeOpt and BoTorch take part where they are installed
-(extra `rivals`); they take tens to hundreds of milliseconds a cycle.
+have this repository on their path (extra `cluster`). BoTorch takes part where it is installed (extra
+`rivals`), at tens of milliseconds a cycle.
 """
 
 import argparse
