@@ -1,7 +1,7 @@
 """Bayesian optimization by BoTorch as a tuner, where it is installed (extra `rivals`).
 
 BoTorch (Balandat et al., NeurIPS 2020) fits a Gaussian process, and the largest upper confidence bound is
-taken. It sees what our own methods see: J of one measurement a cycle, and the guard's and the kernel's limits.
+taken. It sees what our own methods see: J of one measurement a cycle, and the limits of guard and kernel.
 SafeOpt 0.16, its last release, imports a name that Python dropped in 3.10, so that it cannot take part.
 """
 
