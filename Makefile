@@ -84,6 +84,7 @@ figures: .venv/dev.stamp
 # Needs Debian's chromium.
 screenshots: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_screenshots.py
+	$(BIN)/python docs/figures/make_terminal.py
 
 bench: .venv/run.stamp
 	$(BIN)/python benchmarks/latency.py
