@@ -80,11 +80,12 @@ crosshair-nightly: .venv/nightly.stamp
 
 figures: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_companion.py
-	$(BIN)/python docs/figures/make_terminal.py
+	$(BIN)/python docs/figures/make_run.py
 
 # Needs Debian's chromium.
 screenshots: .venv/dev.stamp
 	$(BIN)/python docs/figures/make_screenshots.py
+	$(BIN)/python docs/figures/make_terminal.py
 
 bench: .venv/run.stamp
 	$(BIN)/python benchmarks/latency.py

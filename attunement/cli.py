@@ -338,7 +338,8 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
             raise click.UsageError(str(error)) from error
         except proofs.ProofError as error:
             return complain(str(error), EXIT_REFUSED)
-        click.echo(text)
+        told = {"theorem": explained, "is_proved": is_proved, "text": text}
+        click.echo(json.dumps(told, ensure_ascii=False) if as_json else text)
         return 0 if is_proved else EXIT_REFUSED
     with progress_bar() as progress:
         task = progress.add_task("proving", total=None)

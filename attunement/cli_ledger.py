@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import ledger
@@ -204,7 +204,8 @@ def show(
         rows.writerow(RECORD_COLUMNS)
         rows.writerows(map(record_row, records))
     else:
-        table = Table(*RECORD_COLUMNS)
+        # A limit or a time that is cut off by "…" is not told.
+        table = Table(*(Column(name, overflow="fold") for name in RECORD_COLUMNS))
         for record in records:
             table.add_row(*map(Text, record_row(record)))
         console = Console()

@@ -121,7 +121,7 @@ def _save_memory(config: Config, file: Path) -> None:
     data = None if kept is None else read_memory(Path(kept))
     if data is not None:
         put(_memory_of(file), data)
-        click.echo(f"saved {_memory_of(file)}, the optimizer's memory")
+        click.echo(f"saved {_memory_of(file)}, the optimizer's memory", err=True)
 
 
 def _load_memory(config: Config, file: Path) -> None:

@@ -34,7 +34,7 @@ class WatchScreen:
 
     Args:
         console: A terminal.
-        status: The loop's status, for its limits and what it is.
+        status: The loop's status, for what it is, and its limits until a policy is adopted.
         sentence: Puts a decision into words.
     """
 
@@ -66,6 +66,7 @@ class WatchScreen:
         if told["C_hat"] is not None:
             self._coherences.append(told["C_hat"])
         for decision in told["decisions"]:
+            self._limits = decision.get("limits") or self._limits
             if decision["verdict"] != "held" or decision["said"]:
                 self._decisions.append((told["cycle"], decision))
         self._live.update(self._screen(told), refresh=True)

@@ -25,7 +25,7 @@ from attunement.config_schema import Config
 from attunement.forecast import FIGURES, Forecasts
 from attunement.metrics_ledger import LedgerCollector
 from attunement.order_book import ALERT, AUTHORISED, COUNTED, ORDER, RAISED, REFUSED, VOTE
-from attunement.telemetry import CycleReport, is_taken_back
+from attunement.telemetry import CycleReport, adopted_limits, is_taken_back
 from kernel import Entry, Limits, Mode, Outcome, SafetyKernel
 from kernel.quantity import NANO, to_float
 from kernel.state import SCALES
@@ -305,8 +305,9 @@ class Metrics:
                 self._refused_by[limit].inc()
         elif is_taken_back(entry):
             self._revert.inc()
-        if outcome is Outcome.ADOPTED and entry.limits is not None:
-            self._show_limits(entry.limits)
+        adopted = adopted_limits(entry)
+        if adopted is not None:
+            self._show_limits(adopted)
         if entry.event == "miss":
             self._missed.inc()
         if entry.event in ("observe", "settle"):

@@ -5,7 +5,7 @@ from typing import Protocol
 import attrs
 
 from attunement.measurement import Measurement
-from kernel import Entry, Mode, Outcome, State
+from kernel import Entry, Limits, Mode, Outcome, State
 from optimizers.protocol import Mode as OptimizerMode
 
 
@@ -35,6 +35,11 @@ def is_taken_back(entry: Entry) -> bool:
     ended = entry.before.mode is Mode.TRIAL
     outcome = entry.verdict.outcome
     return ended and outcome is not Outcome.RETURNED and entry.after.alpha != entry.before.alpha
+
+
+def adopted_limits(entry: Entry) -> Limits | None:
+    """Return the limits that an entry put in force, None if it changed none."""
+    return entry.limits if entry.verdict.outcome is Outcome.ADOPTED else None
 
 
 class Subscriber(Protocol):

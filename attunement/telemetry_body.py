@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from attunement.foreign import printable
-from attunement.telemetry import CycleReport
+from attunement.telemetry import CycleReport, adopted_limits
 from kernel import Comparison, Entry, Limits
 from kernel.limits import CYCLE_LAST, Check
 from kernel.quantity import to_float
@@ -67,7 +67,11 @@ def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
 
 
 def decision_body(entry: Entry) -> dict[str, Any]:
-    """Return one decision; `broken` holds every limit that stood against it, `said` a line for each."""
+    """Return one decision; `broken` holds every limit that stood against it, `said` a line for each.
+
+    `limits` are those that it put in force, null if it changed none.
+    """
+    adopted = adopted_limits(entry)
     return {
         "event": entry.event,
         "verdict": entry.verdict.outcome.value,
@@ -82,6 +86,7 @@ def decision_body(entry: Entry) -> dict[str, Any]:
         "comparison": None if entry.comparison is None else comparison_body(entry.comparison),
         "broken": [check_body(check) for check in entry.verdict.broken],
         "said": list(describe(entry.verdict)),
+        "limits": None if adopted is None else limits_body(adopted),
     }
 
 

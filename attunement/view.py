@@ -12,7 +12,7 @@ from rich.text import Text
 
 from attunement.forecast import Forecast, Forecaster
 from attunement.foreign import printable
-from attunement.telemetry import CycleReport
+from attunement.telemetry import CycleReport, adopted_limits
 from attunement.telemetry_body import cycle_body
 from kernel import Entry, Limits, Mode, Outcome
 from kernel.quantity import to_float
@@ -72,7 +72,7 @@ class LiveView:
 
     Args:
         console: A terminal.
-        limits: Drawn beside the figures they limit.
+        limits: Drawn beside the figures they limit, until a policy is adopted.
         total: Cycles of the run, None when it has no end.
         forecaster: Its newest forecast is shown, as far as it has come; None when nobody forecasts.
     """
@@ -100,6 +100,7 @@ class LiveView:
             self._coherences.append(report.measurement.c_hat)
         for entry in report.entries:
             outcome = entry.verdict.outcome
+            self._limits = adopted_limits(entry) or self._limits
             self._counts[outcome] = self._counts.get(outcome, 0) + 1
             if outcome is not Outcome.HELD or entry.verdict.broken:
                 self._verdicts.append((report.state.cycle, entry))

@@ -30,13 +30,18 @@ GUST = "{kind: partition, start: 150, length: 3, magnitude: 0.45, share: 0.5}"
 CONFIG = """\
 attunement:
   cycles: null
-  settle_delay: 0.03
+  settle_delay: 0.1
   source: {{nodes: 64, psi: 0.9, shocks: [{shock}]}}
   metrics: {{enabled: false}}
   logging: {{audit_ledger_path: ledger, key_path: ledger.key, log_key_path: log.key}}
   serve: {{port: 0, token_path: token}}
   governance: {{operators: [{{name: ines, key_path: ines.key.pub}}]}}
 """
+
+
+DRAWN = """cycle => [...document.querySelectorAll("[id^=chart-].plot")]
+  .filter(box => box.getBoundingClientRect().top < innerHeight)
+  .every(box => Number(box.dataset.cycle) >= cycle)"""
 
 
 @attrs.frozen
@@ -54,10 +59,10 @@ class Scene:
 
 SCENES = (
     Scene("calm", "", 260),
-    Scene("shock", GUST, 230, scheme="dark"),
+    Scene("shock", GUST, 170, scheme="dark"),
     Scene("emergency", STORM, 230),
     Scene("approve", STORM, 230, height=2050, is_approved=True),
-    Scene("phone", GUST, 230, width=PHONE_WIDTH, height=1700),
+    Scene("phone", GUST, 170, width=PHONE_WIDTH, height=1700),
 )
 
 
@@ -121,11 +126,8 @@ def draw(scene: Scene, folder: Path, page: Page) -> None:
                 approve(folder, page)
                 time.sleep(4)
             page.evaluate("scrollTo(0, 0)")
-            if scene.width > PHONE_WIDTH:
-                for chart in ("refusals", "agreement", "gradient"):
-                    page.wait_for_selector(f"#chart-{chart}[data-cycle]", timeout=120_000)
-            page.wait_for_selector("#chart-alpha .main-svg")
-            time.sleep(2)
+            # Every chart in sight has come as far as the scene.
+            page.wait_for_function(DRAWN, arg=scene.cycles, timeout=120_000)
             page.screenshot(path=HERE / f"dashboard-{scene.name}.png")
 
 

@@ -1,99 +1,74 @@
-"""Draw docs/figures/terminal.svg: the screen of a real `make run`, from moment to moment.
+"""Draw docs/figures/terminal.svg: what somebody on call types in an emergency, and what it answers.
 
     python docs/figures/make_terminal.py
 
-The engine, its seed and the optimizer are those of `examples/simulator.yaml`.
+A real loop is struck by a partition, and the commands run beside it. Figures differ from run to run by their
+times, hashes and process numbers alone.
 """
 
-import io
+import os
 import re
+import shlex
+import subprocess
 import tempfile
 from pathlib import Path
-from threading import Event
+from typing import Final
 
-import attrs
+from make_screenshots import CONFIG, PROGRAM, STORM, running, wait_for_cycle
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
+from rich.text import Text
 
-from attunement.assembly import Attunement
-from attunement.build import build_engine
-from attunement.config import load
-from attunement.policy import kernel_limits
-from attunement.running import run_cycles
-from attunement.telemetry import CycleReport
-from attunement.view import LiveView
-from ledger import NoteSigner, Signers, SigningKey
+from ledger import generate
 
-HERE = Path(__file__).resolve().parent
-CONFIG = HERE.parents[1] / "examples" / "simulator.yaml"
-CYCLES = 400
-MOMENTS = (4, 8, 15, 25, 40, 80, 160, 400)
-# The picture names fonts of its own to fetch; whoever looks at it has a monospaced one.
-FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-SECONDS_EACH = 1.5
-WIDTH = 118
-TITLE = "lambda-attunement run --config examples/simulator.yaml"
+HERE: Final = Path(__file__).resolve().parent
+WIDTH: Final = 112
+SEEN_FROM: Final = 200
+COMMANDS: Final = (
+    "status --config c.yaml",
+    "ledger show --config c.yaml --verdict latched",
+    'approve --config c.yaml --key ines.key --actor ines --reason "the partition is healed"',
+    "status --config c.yaml",
+    "ledger verify --config c.yaml",
+)
+# The pictures load nothing from elsewhere.
+_FORMAT: Final = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
-class Camera:
-    """Shows every report, and keeps the picture of some."""
-
-    def __init__(self, view: LiveView, console: Console) -> None:
-        self._view = view
-        self._console = console
-        self._seen = 0
-        self.frames: list[str] = []
-
-    def on_report(self, report: CycleReport) -> None:
-        """Take in one cycle."""
-        self._view.on_report(report)
-        self._seen += 1
-        if self._seen in MOMENTS:
-            picture = self._console.export_svg(title=TITLE, unique_id=f"f{self._seen}")
-            self.frames.append(FONT_FACE.sub("", picture))
-        else:
-            # What was drawn is let go.
-            self._console.export_text()
-
-
-def filmed() -> list[str]:
-    """Run, and return the pictures."""
-    config = load(CONFIG, {})
-    console = Console(record=True, force_terminal=True, width=WIDTH, file=io.StringIO())
-    view = LiveView(console, kernel_limits(config), CYCLES)
-    camera = Camera(view, console)
-    signers = Signers(SigningKey(bytes(32)), NoteSigner("localhost/film", SigningKey(bytes(31) + b"\1")))
-    engine = build_engine(config)
-    with tempfile.TemporaryDirectory() as folder:
-        logging = attrs.evolve(config.logging, audit_ledger_path=str(Path(folder) / "ledger"))
-        scratch = attrs.evolve(config, logging=logging, settle_delay=0.0)
-        with Attunement(scratch, engine, signers, subscribers=(camera,)) as attunement:
-            attunement.controller.start()
-            run_cycles(engine, CYCLES, 0.0, Event())
-    view.close()
-    return camera.frames
-
-
-def animated(frames: list[str]) -> str:
-    """Return one picture that shows one frame after the other; the last alone where motion is not wanted."""
-    opening, _ = frames[-1].split(">", maxsplit=1)
-    total = SECONDS_EACH * len(frames)
-    shown = 100 / len(frames)
-    style = (
-        f"<style>@keyframes turn {{ 0% {{ visibility: visible }} {shown:g}% {{ visibility: hidden }} }}"
-        f" .frame {{ visibility: hidden; animation: turn {total:g}s step-end infinite }}"
-        " @media (prefers-reduced-motion) { .frame { animation: none }"
-        " .frame:last-child { visibility: visible } }</style>"
+def answer(folder: Path, command: str) -> Text:
+    """Run one command; return what a terminal would show of it."""
+    screen = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    done = subprocess.run(
+        [*PROGRAM, *shlex.split(command)],
+        cwd=folder,
+        env=screen,
+        text=True,
+        stdout=subprocess.PIPE,
+        # There is only the bar of progress, drawn over and over: it does not stand still on a picture.
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
-    turns = [
-        f'<g class="frame" style="animation-delay: {number * SECONDS_EACH:g}s">{frame}</g>'
-        for number, frame in enumerate(frames)
-    ]
-    return "\n".join([f"{opening}>", style, *turns, "</svg>", ""])
+    said = Text.assemble(("$ ", "bold green"), (f"lambda-attunement {command}\n", "bold"))
+    said.append_text(Text.from_ansi(done.stdout.rstrip()))
+    if done.returncode:
+        said.append(f"\n(exit {done.returncode})", "dim")
+    return said.append("\n")
 
 
 def main() -> None:
-    """Film and write."""
-    (HERE / "terminal.svg").write_text(animated(filmed()), encoding="utf-8")
+    """Run the session and draw it."""
+    with tempfile.TemporaryDirectory(prefix="attunement-") as name, open(os.devnull, "w") as nowhere:
+        folder, console = Path(name), Console(record=True, width=WIDTH, file=nowhere)
+        (folder / "c.yaml").write_text(CONFIG.format(shock=STORM), encoding="utf-8")
+        for key in ("ledger.key", "log.key", "ines.key"):
+            generate(folder / key, folder / f"{key}.pub")
+        with running(folder, "run", "--config", "c.yaml", stdout=nowhere, stderr=nowhere):
+            wait_for_cycle(folder, SEEN_FROM)
+            for command in COMMANDS:
+                console.print(answer(folder, command), soft_wrap=False)
+        console.save_svg(
+            str(HERE / "terminal.svg"), title="on call", code_format=_FORMAT, unique_id="terminal"
+        )
 
 
 if __name__ == "__main__":

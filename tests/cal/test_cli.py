@@ -620,6 +620,9 @@ def test_a_theorem_is_explained_in_words(cli, monkeypatch, proved, expected):
     monkeypatch.setattr(proofs, "explain", lambda name: (f"{name}: |α' − α| ≤ step_max", proved))
     code, out, _ = cli("prove", "--explain", "T2")
     assert (code, out) == (expected, "T2: |α' − α| ≤ step_max\n")
+    code, out, _ = cli("prove", "--explain", "T2", "--json")
+    told = {"theorem": "T2", "is_proved": proved, "text": "T2: |α' − α| ≤ step_max"}
+    assert (code, json.loads(out)) == (expected, told)
 
 
 def test_an_unknown_theorem_cannot_be_explained(cli):

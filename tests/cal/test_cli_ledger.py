@@ -355,6 +355,15 @@ def test_the_table_has_the_same_rows(told, deed):
     assert all(str(record.sequence) in out for record in deed.records[-2:])
 
 
+def test_a_narrow_terminal_folds_and_cuts_nothing_off(told, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "90")
+    code, out, _ = told("show", "--verdict", "refused", "--last", 2)
+    assert code == 0
+    assert "refused" in out
+    assert "…" not in out
+
+
 def record(body, sequence=7, kind=RecordKind.ENTRY):
     return Record(
         sequence, "2026-03-01T00:00:00.000000Z", None, "0" * 64, "key", kind, body, b"", "0" * 64, b""

@@ -626,12 +626,12 @@ def told(capsys, deed):
 def test_save_and_load_on_a_run_that_goes_on(told, deed):
     then = json.loads(told("status", "--json")[1])
     code, out, err = told("save", deed.file)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"saved {deed.file}.memory, the optimizer's memory\n")
     assert out.splitlines() == [
         f"saved {deed.file}: record {then['records'] - 1} of {then['last_timestamp']}, ready, "
         f"α = {then['alpha']:.9f}, policy version 1",
-        f"saved {deed.file}.memory, the optimizer's memory",
     ]
+    assert json.loads(told("save", deed.folder / "other", "--json")[1])["seq"] == then["records"] - 1
     learnt = deed.memory.read_bytes()
     code, _, err = told("run", "--plain", "--cycles", 9)
     assert code == 0

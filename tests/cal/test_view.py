@@ -10,8 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from attunement.cli_watch import WatchScreen
 from attunement.config_schema import Config
+from attunement.order import Action, sign_order
 from attunement.policy import kernel_limits
+from attunement.telemetry_body import cycle_body, limits_body
 from attunement.view import JsonView, LiveView, PlainView, sentence, sparkline
 from kernel import Mode
 from optimizers import Suggestion
@@ -122,6 +125,27 @@ def test_the_live_screen_shows_the_figures_and_their_limits(reports):
         "█",
     ):
         assert shown in text, shown
+
+
+def test_the_screens_show_the_limits_that_were_adopted(attune, scripted_engine, wishes):
+    loop = attune(scripted_engine(), wishes())
+    loop.controller.start()
+    loop.engine.run(1)
+    narrower = loop.kernel.limits._replace(alpha_max=1_100_000_000, entropy_max=1_000_000)
+    drafted = loop.governance.draft(Action.POLICY, tuple(narrower), "ines", "night")
+    status = {"run": {"pid": 1}, "limits": limits_body(loop.kernel.limits)}
+    loop.desk.submit([sign_order(loop.operator, drafted)])
+    loop.engine.run(1)
+    screens = terminal(120), terminal(120)
+    view = LiveView(screens[0], LIMITS, None)
+    with WatchScreen(screens[1], status, lambda decision: decision["verdict"]) as watching:
+        for report in loop.reports:
+            view.on_report(report)
+            watching.tell({"answer": "cycle", **cycle_body(report)})
+    view.close()
+    for screen in map(last_screen, screens):
+        assert "[0.8, 1.1]" in screen
+        assert "≤ 0.001 a cycle" in screen
 
 
 def test_the_live_screen_shows_a_missed_cycle_and_an_emergency(reports):

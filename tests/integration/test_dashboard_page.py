@@ -146,6 +146,22 @@ def test_an_answer_that_is_older_than_the_events_takes_nothing_back(beside_loop,
     shows(page, "#why-broken", "h_internal is 0.9")
 
 
+def test_limits_that_are_adopted_are_the_ones_shown(beside_loop, visit):
+    served = beside_loop()
+    loop = served.loop
+    loop.engine.run(2)
+    page = visit(served)
+    shows(page, "#tiles", "≤ 0.002 per cycle")
+    shows(page, "#alpha-max", "1.2 max")
+    narrower = loop.kernel.limits._replace(alpha_max=1_100_000_000, entropy_max=1_000_000)
+    drafted = loop.governance.draft(Action.POLICY, tuple(narrower), "ines", "night")
+    loop.desk.submit([sign_order(loop.operator, drafted)])
+    loop.engine.run(1)
+    shows(page, "#source", "live, cycle 3")
+    shows(page, "#tiles", "≤ 0.001 per cycle")
+    shows(page, "#alpha-max", "1.1 max")
+
+
 def test_an_emergency_is_left_by_a_signed_order_pasted(beside_loop, visit):
     served = beside_loop()
     loop = served.loop
@@ -191,7 +207,13 @@ def test_what_if_is_judged_and_nothing_happens(beside_loop, visit):
     served = beside_loop()
     served.loop.engine.run(2)
     page = visit(served)
-    assert page.input_value("#what-if-alpha") == "1.0100"
+    sync_api.expect(page.locator("#what-if-alpha")).to_have_value("1.0100")
+    served.loop.engine.h_internal = 0.9
+    served.loop.engine.run(1)
+    served.loop.engine.h_internal = 1.0
+    served.loop.engine.run(1)
+    sync_api.expect(page.locator("#what-if-alpha")).to_have_value("0.9900")
+    page.focus("#what-if-alpha")
     page.click("#what-if-form button")
     shows(page, "#what-if-verdict", "Would be accepted")
     page.fill("#what-if-alpha", "1.5")
@@ -199,7 +221,7 @@ def test_what_if_is_judged_and_nothing_happens(beside_loop, visit):
     shows(page, "#what-if-verdict", "Would be refused")
     first = page.locator("#what-if-checks tbody tr").first
     sync_api.expect(first).to_contain_text("BROKEN")
-    assert served.loop.kernel.alpha == 1.0
+    assert served.loop.kernel.alpha == 0.98
 
 
 def test_hostile_words_are_words(beside_loop, visit):

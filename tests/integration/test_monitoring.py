@@ -19,6 +19,8 @@ from monitoring_bench import (
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
 
+from attunement.metrics import Metrics
+
 PAGES = ROOT / "runbooks" / "alerts"
 PANEL_IDS = {
     1: "Mode",
@@ -41,6 +43,16 @@ PANEL_IDS = {
     21: "Duration of trials",
     22: "In a row",
     23: "Ledger",
+}
+# Counts, times, settings and ones or zeros of the exporter's own; and forecasts, which no alert speaks of.
+NEVER_MEASURED = {
+    *("uhes_attunement_mode", "uhes_kernel_mode", "uhes_optimizer_configured", "uhes_optimizer_in_charge"),
+    *("uhes_measured", "uhes_kernel_verified", "uhes_build_info", "uhes_limit", "uhes_policy_version"),
+    *("uhes_consecutive_missed_cycles", "uhes_consecutive_reverts", "uhes_settle_delay_seconds"),
+    *("uhes_last_step_timestamp_seconds", "uhes_last_reading_timestamp_seconds"),
+    *("uhes_forecast", "uhes_forecast_error", "uhes_forecast_rms_error", "uhes_forecast_naive_rms_error"),
+    *("uhes_ledger_records", "uhes_ledger_size_bytes", "uhes_ledger_free_bytes", "uhes_ledger_writable"),
+    *("uhes_ledger_synced_timestamp_seconds", "uhes_forecast_ready"),
 }
 needs_tools = pytest.mark.skipif(bool(missing()), reason=f"not here: {', '.join(missing())}")
 
@@ -84,6 +96,13 @@ def test_every_alert_has_a_case_that_fires_and_one_that_does_not():
     ]
     assert {name for name, fires in found if fires} == set(alert_names())
     assert {name for name, fires in found if not fires} == set(alert_names())
+
+
+def test_a_gauge_that_is_no_number_is_noticed_whichever_it_is():
+    (rule,) = (rule for rule in rules("alerts.yml") if rule["alert"] == "AttunementFigureNotANumber")
+    asked_for = set(re.findall(r"(\w+) != \1", rule["expr"]))
+    gauges = {family.name for family in Metrics().registry.collect() if family.type == "gauge"}
+    assert {name for name in gauges if name.startswith("uhes_")} - NEVER_MEASURED == asked_for
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert():

@@ -2,7 +2,7 @@
 import { ask, element, figure } from "./dom.js";
 import { checksTable } from "./ledger.js";
 
-let config = null, isReadOnly = true, isTouched = false;
+let config = null, isReadOnly = true, isTouched = false, isAsked = false;
 
 // One word of a POSIX shell, whatever stands in it.
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
@@ -79,7 +79,7 @@ export function showState(latest, status) {
     if (!choice.checked) { choice.checked = true; showCommands(); }
   }
   const field = element("what-if-alpha");
-  if (!field.value && status?.limits) field.value = (latest.good + status.limits.step_max / 2).toFixed(4);
+  if (!isAsked && status?.limits) field.value = (latest.good + status.limits.step_max / 2).toFixed(4);
 }
 
 export function begin() {
@@ -87,6 +87,8 @@ export function begin() {
   element("draft-form").addEventListener("submit", (event) => event.preventDefault());
   element("order-form").addEventListener("submit", handIn);
   element("what-if-form").addEventListener("submit", judge);
+  // Until somebody looks at it, it is half a step above the α that is kept now.
+  element("what-if-form").addEventListener("focusin", () => { isAsked = true; });
   element("copy").addEventListener("click", copy);
   showCommands();
 }

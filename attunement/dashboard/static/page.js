@@ -28,6 +28,7 @@ function noteDecisions(cycle) {
   if (!moves.length || moves.at(-1)[1] !== cycle.good) moves.push([cycle.cycle, cycle.good]);
   if (moves.length > MOVES_KEPT) moves.shift();
   for (const decision of cycle.decisions) {
+    if (decision.limits && state.status) state.status.limits = decision.limits;
     if (!isTold(decision)) continue;
     if (state.last === null || weight(decision) > 0 || weight(state.last) === 0) state.last = { ...decision, time: cycle.time };
     if (decision.verdict === "latched" || decision.verdict === "frozen") state.since = { ...decision, time: cycle.time };
