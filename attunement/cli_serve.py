@@ -31,11 +31,13 @@ def serve_command(config_path: Path | None, host: str | None, port: int | None) 
     address = config.serve.host if host is None else host
     door = Door(hosts_of(address, config.serve.names), read_token(config.serve.token_path))
     index = JournalIndex(Path(config.logging.audit_ledger_path))
+    wanted = config.serve.port if port is None else port
     try:
-        listener = _listen(address, config.serve.port if port is None else port)
+        listener = _listen(address, wanted)
     except OSError as error:
         index.close()
-        return complain(f"cannot listen at {address}: {error.strerror or error}", EXIT_ERROR)
+        said = f"cannot listen at {_shown(address)}:{wanted}: {error.strerror or error}"
+        return complain(f"{said}; choose another by --port or serve.port", EXIT_ERROR)
     click.echo(f"http://{_shown(address)}:{listener.getsockname()[1]}/")
     shown = None if config_path is None else str(config_path)
     with listener:

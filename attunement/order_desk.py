@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import attrs
 
+from attunement.broken import sentences
 from attunement.config_schema import ConfigError
 from attunement.governance import Governance, kernel_order
 from attunement.order import Action, SignedOrder, check_words, sign_order
 from kernel import Entry, Limits, Mode, Outcome, Reading, SafetyKernel
 from kernel.quantity import to_float
-from kernel.safety_kernel import describe
 from kernel.state import REFUSED
 from ledger import SigningKey
 
@@ -193,7 +193,7 @@ class OrderDesk:
         self, signed: SignedOrder, entries: tuple[Entry, ...], is_authorised: bool = True
     ) -> tuple[Entry, ...]:
         refused = [entry for entry in entries if entry.verdict.outcome is REFUSED]
-        broken = [line for entry in refused for line in describe(entry.verdict)]
+        broken = [line for entry in refused for line in sentences(entry.verdict)]
         is_refused = bool(refused) or not is_authorised
         outcomes = [entry.verdict.outcome.value for entry in entries] or ["recorded"]
         said = (*self._governance.objected, *broken) if is_refused else tuple(outcomes)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from attunement.broken import sentences
 from attunement.foreign import printable
 from attunement.telemetry import CycleReport, adopted_limits
 from kernel import Comparison, Entry, Limits
 from kernel.limits import CYCLE_LAST, Check
 from kernel.quantity import to_float
-from kernel.safety_kernel import describe
 from ledger.record import format_utc
 
 _COUNTS = frozenset({"reverts_max", "missed_max"})
@@ -85,7 +85,7 @@ def decision_body(entry: Entry) -> dict[str, Any]:
         "reason": printable(entry.reason),
         "comparison": None if entry.comparison is None else comparison_body(entry.comparison),
         "broken": [check_body(check) for check in entry.verdict.broken],
-        "said": list(describe(entry.verdict)),
+        "said": list(sentences(entry.verdict)),
         "limits": None if adopted is None else limits_body(adopted),
     }
 

@@ -10,13 +10,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from attunement.broken import sentences
 from attunement.forecast import Forecast, Forecaster
 from attunement.foreign import printable
 from attunement.telemetry import CycleReport, adopted_limits
 from attunement.telemetry_body import cycle_body
 from kernel import Entry, Limits, Mode, Outcome
 from kernel.quantity import to_float
-from kernel.safety_kernel import describe
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 60
@@ -53,7 +53,7 @@ def sentence(entry: Entry) -> str:
     moved = ""
     if entry.after.alpha != entry.before.alpha:
         moved = f" α {to_float(entry.before.alpha):.6f} → {to_float(entry.after.alpha):.6f}"
-    broken = "; ".join(describe(entry.verdict))
+    broken = "; ".join(sentences(entry.verdict))
     return f"{entry.event} {entry.verdict.outcome.value}{moved} ({printable(entry.reason)})" + (
         f": {broken}" if broken else ""
     )

@@ -171,7 +171,7 @@ def test_a_taken_port_costs_the_metrics_and_ends_serving(site, begin):
         process = begin("serve", "--config", config)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
-    assert "Address already in use" in err
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another" in err
     assert verdict(site) is Verdict.NO_ANCHOR
 
 
