@@ -106,6 +106,10 @@ class KalmanTuner(Tuner):
         self.bank.restart()
 
     def _learn(self, base: float, sample: Sample) -> None:
+        if sample.verdict is Verdict.STOPPED:
+            # What is measured then is what nobody proposed, and α may be somewhere else at the end of it.
+            self.bank.restart()
+            return
         if sample.verdict is Verdict.REVERTED:
             self._triangle = Triangle(rising=base > sample.alpha)
         self.bank.learn(sample.alpha, sample.objective)

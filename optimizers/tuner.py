@@ -25,6 +25,8 @@ WALL_SHARE = 1 / 16
 """Part of delta_max to which the place of a wall is searched for."""
 PATIENCE = 4
 """Reverts in a row after which α is only probed, until a probe is better: a kernel counts them."""
+RECENT = 3
+"""Newest safe measurements between whose α a broken limit is no matter of α."""
 LAST_TICK = 2**53
 
 
@@ -66,6 +68,9 @@ class Tuner(ABC):
         self._samples: deque[tuple[float, float]] = deque(maxlen=window)
         self._noise = Noise()
         self._blocked = Blocked(WALL_SHARE * space.delta_max)
+        self._doubted: Blocked | None = None
+        self._safe: deque[float] = deque(maxlen=RECENT)
+        self._is_struck = False
         self.guard = Guard(space)
         self._tick = 0
         self._base: float | None = None
@@ -135,6 +140,9 @@ class Tuner(ABC):
         moved, self._base = self._base != base, base
         expected = last is not None and _same(base, last.alpha)
         blocked = self._learn_walls(outcome, last, alpha, base)
+        if outcome.verdict is Verdict.STOPPED:
+            # Whoever lets the kernel go on has judged what it was stopped for; its count begins anew as well.
+            self._reverts, self._promise = 0, None
         if blocked or outcome.verdict is Verdict.STOPPED or (moved and not expected):
             self._halt()
         if alpha is None or objective is None or not self.space.alpha_min <= alpha <= self.space.alpha_max:
@@ -165,11 +173,26 @@ class Tuner(ABC):
             return True
         unsafe = outcome.verdict is Verdict.RETREATED or located(broken, measured=True)
         if alpha is not None and unsafe:
-            if jumped or not outcome.margins:
-                self._blocked.hit(base, alpha, self._tick, retreat=True)
-        elif alpha is not None and outcome.verdict is not Verdict.STOPPED:
-            self._blocked.passed(alpha)
+            self._learn_unsafe(alpha, base, jumped or not outcome.margins)
+        elif alpha is not None:
+            self._safe.append(alpha)
+            self._is_struck, self._doubted = False, None
+            if outcome.verdict is not Verdict.STOPPED:
+                self._blocked.passed(alpha)
         return unsafe
+
+    def _learn_unsafe(self, alpha: float, base: float, unforeseen: bool) -> None:
+        """Tell a limit that lies at an α from a shock that strikes whatever α is.
+
+        A limit that breaks where it just held says nothing of α, nor do those that break on the retreat from
+        there; and the wall that was put up at a trial the cycle before goes again.
+        """
+        if self._is_struck or (self._safe and min(self._safe) <= alpha <= max(self._safe)):
+            self._is_struck = True
+            self._blocked, self._doubted = self._doubted or self._blocked, None
+        elif unforeseen:
+            self._doubted = attrs.evolve(self._blocked)
+            self._blocked.hit(base, alpha, self._tick, retreat=True)
 
     def ask(self) -> Suggestion | Hold:
         """Answer with an α within bounds, rate and walls, or HOLD."""
@@ -241,6 +264,8 @@ class Tuner(ABC):
             "reverts": self._reverts,
             "probes": self._probes,
             "promise": optional(self._promise),
+            "safe": list(self._safe),
+            "struck": int(self._is_struck),
             "gradient": optional(self.gradient),
             "samples": [figure for sample in self._samples for figure in sample],
             **self._noise.state(),
@@ -277,6 +302,9 @@ class Tuner(ABC):
         self._reverts = reader.integer("reverts", 0, LAST_TICK)
         self._probes = reader.integer("probes", 0, LAST_TICK)
         self._promise = reader.optional("promise")
+        self._safe = deque((row[0] for row in reader.rows("safe", 1, RECENT)), maxlen=RECENT)
+        self._is_struck = bool(reader.integer("struck", 0, 1))
+        self._doubted = None
         self.gradient = reader.optional("gradient")
         most = self._samples.maxlen or 0
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
