@@ -171,10 +171,13 @@ def case_of(
     """Return the case of a rule's result, symbolic or concrete.
 
     Raises:
-        MalformedResultError: the rule raised nothing, and returned no state with a verdict.
+        MalformedResultError: the rule raised nothing, and returned no state with a verdict, or a truth value
+            where an integer belongs.
     """
     if error is None and not _well_formed(result):
-        raise MalformedResultError(f"{name} returned no state with an outcome and five-part checks")
+        raise MalformedResultError(
+            f"{name} returned no state with an outcome and five-part checks, all in integers"
+        )
     after, verdict = result if result is not None else (SYMBOLS["state"], Verdict(Outcome.REFUSED))
     limits = arguments.get("limits", SYMBOLS["limits"])
     adopted = verdict.outcome is Outcome.ADOPTED
@@ -227,11 +230,20 @@ def call_text(name: str, arguments: Mapping[str, Any]) -> str:
 def _well_formed(result: object) -> bool:
     match result:
         case (
-            State(mode=Mode(), kind=Kind(), resume=Mode()),
+            State(mode=Mode(), kind=Kind(), resume=Mode()) as state,
             Verdict(outcome=Outcome(), checks=tuple(checks)),
         ):
-            return all(isinstance(check, tuple) and len(check) == 5 for check in checks)
+            return all(map(_is_integer, state)) and all(map(_is_check, checks))
     return False
+
+
+def _is_check(check: object) -> bool:
+    return isinstance(check, tuple) and len(check) == 5 and all(map(_is_integer, check[1:]))
+
+
+def _is_integer(value: object) -> bool:
+    # A bool is equal to an integer, and is written otherwise in the ledger.
+    return isinstance(value, SymInt | int) and not isinstance(value, bool)
 
 
 def _finite_choices(parts: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -1,19 +1,22 @@
 """Theorems about `kernel/quantity.py`: rounding goes against the proposer, and by less than one unit.
 
-Proved for the integer part: every numerator, every denominator > 0. That `float.as_integer_ratio` gives a
-finite double's exact value, with a denominator > 0, is CPython's contract: argued in the report, tested, not
-proved here.
+Proved for the integer part: every numerator, every denominator > 0; and for the roundings that the kernel
+calls, run on every ratio that `exact_ratio` may return for their value. That `exact_ratio` refuses what is no
+finite number, and that `float.as_integer_ratio` gives a finite double's exact value with a denominator > 0,
+is argued in the report and tested, not proved here.
 """
 
 import functools
-from collections.abc import Callable, Iterable
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, ModuleType
 from typing import cast
 
 import z3
 
 from kernel.quantity import NANO
 from proofs.explorer import ProofError, explore, term_of
-from proofs.goals import Goal
+from proofs.goals import Counterexample, Goal, Replay
 from proofs.symbols import iff, implies, negation, symbolic_int
 from proofs.theorems import Subject, theorem
 
@@ -28,32 +31,36 @@ DOUBLED = 2 * DENOMINATOR
 
 @theorem("T10")
 def rounding_up_hides_no_excess(subject: Subject) -> Iterable[Goal]:
-    """ceil_ratio: the image is the least integer of nano units not below numerator/denominator, for every
-    numerator and every denominator > 0; so a real figure above a limit has an image above it, and one that
-    keeps the limit has an image that keeps it."""
+    """ceil_ratio, and round_up on whatever ratio its value has: the image is the least integer of nano units
+    not below numerator/denominator, for every numerator and every denominator > 0; so a real figure above a
+    limit has an image above it, and one that keeps the limit has an image that keeps it."""
     name = "rounding_up_hides_no_excess"
-    yield _goal_on_code(subject, name, "ceil_ratio", _least_above)
+    for function in ("ceil_ratio", "round_up"):
+        yield _goal_on_code(subject, name, function, _least_above)
     image = (IMAGE_TIMES - DENOMINATOR < VALUE) & (VALUE <= IMAGE_TIMES)
     yield _lemma(name, "faithful", iff(VALUE > LIMIT_TIMES, IMAGE > LIMIT), image, *_ordered())
 
 
 @theorem("T10")
 def rounding_down_hides_no_shortfall(subject: Subject) -> Iterable[Goal]:
-    """floor_ratio: the image is the greatest integer of nano units not above numerator/denominator, for every
-    numerator and every denominator > 0; so a real figure below a limit has an image below it, and one that
-    keeps the limit has an image that keeps it."""
+    """floor_ratio, and round_down on whatever ratio its value has: the image is the greatest integer of nano
+    units not above numerator/denominator, for every numerator and every denominator > 0; so a real figure
+    below a limit has an image below it, and one that keeps the limit has an image that keeps it."""
     name = "rounding_down_hides_no_shortfall"
-    yield _goal_on_code(subject, name, "floor_ratio", _greatest_below)
+    for function in ("floor_ratio", "round_down"):
+        yield _goal_on_code(subject, name, function, _greatest_below)
     image = (IMAGE_TIMES <= VALUE) & (VALUE < IMAGE_TIMES + DENOMINATOR)
     yield _lemma(name, "faithful", iff(VALUE < LIMIT_TIMES, IMAGE < LIMIT), image, *_ordered())
 
 
 @theorem("T10")
 def rounding_to_nearest_is_within_half_a_unit(subject: Subject) -> Iterable[Goal]:
-    """nearest_ratio: the image differs from numerator/denominator by at most half a unit, and a tie goes up,
-    for every numerator and every denominator > 0; a whole number of units is its own image."""
+    """nearest_ratio, and round_nearest on whatever ratio its value has: the image differs from
+    numerator/denominator by at most half a unit, and a tie goes up, for every numerator and every
+    denominator > 0; a whole number of units is its own image."""
     name = "rounding_to_nearest_is_within_half_a_unit"
-    yield _goal_on_code(subject, name, "nearest_ratio", _nearest_quotient, DIVISOR == DOUBLED)
+    for function in ("nearest_ratio", "round_nearest"):
+        yield _goal_on_code(subject, name, function, _nearest_quotient, DIVISOR == DOUBLED)
     sought = 2 * VALUE + DENOMINATOR
     image = (sought >= 2 * IMAGE_TIMES) & (sought < 2 * IMAGE_TIMES + DOUBLED)
     twice = 2 * (IMAGE_TIMES - VALUE)
@@ -94,13 +101,18 @@ def _nearest_quotient(image: int) -> bool:
 
 POSITIVE = ("denominator is positive", term_of(DENOMINATOR > 0))
 
+ROUNDINGS = ("round_up", "round_down", "round_nearest")
+"""What the kernel calls: functions of a name and a value that ask `exact_ratio` for the value's ratio."""
+
+_NAME, _FIGURE = "figure", object()
+
 
 def _goal_on_code(
     subject: Subject, theorem_name: str, function: str, claim: Callable[[int], bool], *given: bool
 ) -> Goal:
     """The shipped function's result satisfies the claim; a divisor that is given a name is called by it."""
-    rule = functools.partial(getattr(subject.kernel.quantity, function), NUMERATOR, DENOMINATOR)
-    paths = explore(rule, [POSITIVE[1]])
+    rule = _function_of_a_ratio(subject.kernel.quantity, function)
+    paths = explore(functools.partial(rule, NUMERATOR, DENOMINATOR), [POSITIVE[1]])
     if any(path.error is not None for path in paths):
         raise ProofError(f"{function} raises for a positive denominator")
     claims = [term_of(claim(cast(int, path.value))) for path in paths]
@@ -108,7 +120,42 @@ def _goal_on_code(
     if given:
         wrong = z3.substitute(wrong, (term_of(DOUBLED), term_of(DIVISOR)))
     hypotheses = [(f"given {k}", term_of(fact)) for k, fact in enumerate(given, 1)]
-    return Goal(theorem_name, function, (POSITIVE, *hypotheses), wrong, len(paths))
+    replay = _replay_of_ratio(function, rule, claim)
+    return Goal(theorem_name, function, (POSITIVE, *hypotheses), wrong, len(paths), replay=replay)
+
+
+def _function_of_a_ratio(module: ModuleType, function: str) -> Callable[[int, int], int]:
+    """The shipped function; a rounding with `exact_ratio` standing for every ratio that it may return."""
+    shipped: FunctionType = getattr(module, function)
+    if function not in ROUNDINGS:
+        return shipped
+
+    def rounded(numerator: int, denominator: int) -> int:
+        def ratio_of(name: str, value: object) -> tuple[int, int]:
+            if name is not _NAME or value is not _FIGURE:
+                raise ProofError(f"{function} asks for the ratio of something that it was not given")
+            return numerator, denominator
+
+        code = inspect.unwrap(shipped).__code__
+        image: int = FunctionType(code, {**vars(module), "exact_ratio": ratio_of})(_NAME, _FIGURE)
+        return image
+
+    return rounded
+
+
+def _replay_of_ratio(function: str, rule: Callable[[int, int], int], claim: Callable[[int], bool]) -> Replay:
+    def replayed(model: Mapping[str, int]) -> Counterexample:
+        numerator, denominator = model.get("numerator", 0), model.get("denominator", 1)
+        values = ((NUMERATOR, numerator), (DENOMINATOR, denominator), (DIVISOR, 2 * denominator))
+        known = [(term_of(symbol), z3.IntVal(value)) for symbol, value in values]
+        held = z3.simplify(z3.substitute(term_of(claim(rule(numerator, denominator))), *known))
+        ratio = f"{numerator}, {denominator}"
+        call = f"quantity.{function}({ratio})"
+        if function in ROUNDINGS:
+            call = f"quantity.{function}(name, value), where quantity.exact_ratio(name, value) == ({ratio})"
+        return Counterexample(call, z3.is_false(held))
+
+    return replayed
 
 
 def _lemma(theorem_name: str, name: str, claim: bool, *known: bool) -> Goal:

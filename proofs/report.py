@@ -110,7 +110,9 @@ ASSUMPTIONS = (
 STILL_TESTED = (
     (
         "The boundary for floats",
-        "types, NaN, infinities and signs are handled before the proved integers begin.",
+        "what is no finite number is refused (`exact_ratio`) before the proved integers begin, α goes to the "
+        "engine as a float (`to_float`), and which figure is rounded which way is written where readings "
+        "are taken.",
     ),
     (
         "The shell, the ledger and the engine",

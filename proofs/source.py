@@ -19,7 +19,7 @@ from proofs.explorer import ProofError
 PROVED_MODULES = ("limits", "quantity", "rules")
 """Modules of the kernel whose functions are proved."""
 
-BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "round_down", "round_up", "round_nearest", "to_float"})
+BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "to_float"})
 """Functions that meet floats: argued and tested, not run on symbols."""
 
 _IMPORTS = {
@@ -153,7 +153,8 @@ def _imported(name: str, statement: ast.stmt) -> set[str]:
             _refuse(name, statement, f"import of {module}")
     if any(item.asname for item in statement.names):
         _refuse(name, statement, "a renamed import")
-    return {item.name for item in statement.names}
+    # What a module says (a flag, a size, a path) is no argument: only the boundary may ask one.
+    return {item.name for item in statement.names} if isinstance(statement, ast.ImportFrom) else set()
 
 
 def _modules(statement: ast.ImportFrom | ast.Import) -> list[str]:

@@ -71,6 +71,9 @@ def test_the_boundary_may_meet_floats_and_the_integer_part_may_not() -> None:
     check_purity("quantity", QUANTITY)
     with pytest.raises(ImpureKernelError, match=r"constant 0\.5"):
         check_purity("quantity", QUANTITY.replace("return numerator * NANO // denominator", "return 0.5"))
+    asked = "return numerator * NANO // denominator * sys.maxsize"
+    with pytest.raises(ImpureKernelError, match="the name sys"):
+        check_purity("quantity", QUANTITY.replace("return numerator * NANO // denominator", asked))
 
 
 def test_a_kernel_made_apart_changes_nothing_else() -> None:

@@ -1,5 +1,6 @@
 """A changed kernel is refused, killed or proved equivalent; what is neither is a survivor, and fails."""
 
+import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,23 @@ CLOCKS = {
 }
 
 
+def _with_truth_values() -> Iterator[tuple[str, str]]:
+    """Every 0 and 1 that is told or kept, and the signature's 1, each as the bool that equals it."""
+    lines = RULES.encode().splitlines(keepends=True)
+    functions = [item for item in ast.parse(RULES).body if isinstance(item, ast.FunctionDef)]
+    for function in functions:
+        for node in ast.walk(function):
+            parts = [*node.elts] if isinstance(node, ast.Tuple) else []
+            parts += node.args if isinstance(node, ast.Call) else []
+            for part in parts:
+                new = {"0": b"False", "1": b"True", "int(authorised)": b"authorised"}.get(ast.unparse(part))
+                if new is not None:
+                    line = lines[part.lineno - 1]
+                    changed = line[: part.col_offset] + new + line[part.end_col_offset :]
+                    text = b"".join((*lines[: part.lineno - 1], changed, *lines[part.lineno :]))
+                    yield function.name, text.decode()
+
+
 @pytest.mark.parametrize("what", REVIEWERS)
 def test_a_broken_kernel_is_killed_by_a_call_that_breaks_a_theorem(what: str) -> None:
     verdict = Jury().judge(*_changed(*REVIEWERS[what]))
@@ -95,6 +113,11 @@ def test_a_kernel_that_returns_no_verdict_or_is_no_python_is_refused() -> None:
     assert (
         Jury().judge({"limits": LIMITS.replace("Nano(367_879_441)", "int(NANO, NANO)")}).fate is Fate.REFUSED
     )
+
+
+@pytest.mark.parametrize(("definition", "source"), list(_with_truth_values()))
+def test_a_truth_value_in_the_place_of_an_integer_is_refused(definition: str, source: str) -> None:
+    assert Jury().judge({"rules": source}, definition).by.startswith("MalformedResultError: ")
 
 
 def test_a_counterexample_is_tried_on_the_next_kernel_and_must_break_that_one() -> None:

@@ -1,6 +1,7 @@
 """Certified constants, and a specification that is a table and nothing else."""
 
 import ast
+import itertools
 import math
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ from attunement.policy import loop_gain_bound
 from kernel.limits import CYCLE_LAST, LOOP_GAIN_FOLD, TOLERANCE_LAST
 from kernel.quantity import NANO, Nano
 from proofs import Verdict, series, specification
+from proofs.explorer import ProofError
 from proofs.series import exp_of_minus, largest_loop_gain
 from proofs.solvers import discharge_z3
 from proofs.source import kernel_from, shipped_kernel
@@ -74,6 +76,12 @@ UP, DOWN, NEAREST = (
     "    return numerator * NANO // denominator",
     "2 * numerator * NANO + denominator",
 )
+CALLED = {
+    "rounding_up_hides_no_excess": "ceil_ratio(*exact_ratio(name, value))",
+    "rounding_down_hides_no_shortfall": "floor_ratio(*exact_ratio(name, value))",
+    "rounding_to_nearest_is_within_half_a_unit": "nearest_ratio(*exact_ratio(name, value))",
+}
+"""What each rounding that the kernel calls does, by the theorem about it."""
 
 
 @pytest.mark.parametrize(
@@ -83,11 +91,33 @@ UP, DOWN, NEAREST = (
         ("rounding_up_hides_no_excess", UP, "numerator * NANO // denominator + 1"),
         ("rounding_down_hides_no_shortfall", DOWN, f"    return {UP}"),
         ("rounding_to_nearest_is_within_half_a_unit", NEAREST, "2 * numerator * NANO - denominator"),
+        *(
+            (name, old, new)
+            for (name, old), new in itertools.product(CALLED.items(), CALLED.values())
+            if old != new
+        ),
     ],
 )
 def test_a_rounding_towards_the_proposer_is_refused(name: str, old: str, new: str) -> None:
     source = shipped_kernel().sources["quantity"]
     assert source.count(old) == 1
     changed = Subject(kernel_from(quantity=source.replace(old, new)))
-    first = next(iter(theorems()[name].goals(changed)))
-    assert discharge_z3(first.text()).verdict is Verdict.REFUTED
+    answers = [(goal, discharge_z3(goal.text())) for goal in theorems()[name].goals(changed)]
+    refuted = [(goal, answer.model) for goal, answer in answers if answer.verdict is Verdict.REFUTED]
+    assert refuted
+    shipped = {goal.name: goal.replay for goal in theorems()[name].goals(Subject(shipped_kernel()))}
+    for goal, model in refuted:
+        assert goal.replay is not None
+        assert goal.replay(model).confirmed
+        assert goal.replay(model).call.startswith(f"quantity.{goal.name}(")
+        kept = shipped[goal.name]
+        assert kept is not None
+        assert not kept(model).confirmed
+
+
+def test_a_rounding_that_asks_for_another_ratio_is_refused() -> None:
+    source = shipped_kernel().sources["quantity"]
+    changed = source.replace("ceil_ratio(*exact_ratio(name, value))", "ceil_ratio(*exact_ratio(name, name))")
+    assert changed != source
+    with pytest.raises(ProofError, match="round_up asks for the ratio of something"):
+        list(theorems()["rounding_up_hides_no_excess"].goals(Subject(kernel_from(quantity=changed))))
