@@ -332,6 +332,8 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
     import proofs
 
     if explained is not None:
+        if names:
+            raise click.UsageError("--explain proves its own theorem: give it without --theorem")
         try:
             text, is_proved = proofs.explain(explained)
         except proofs.UnknownTheoremError as error:
@@ -357,6 +359,9 @@ def prove(names: tuple[str, ...], explained: str | None, as_json: bool) -> int:
         click.echo(json.dumps(_rows_as_json(results), ensure_ascii=False))
     else:
         Console().print(proofs.render_table(results))
+    for row in results.rows:
+        if row.reason:
+            complain(f"{row.name}: {row.reason}\n{row.counterexample}", EXIT_REFUSED)
     return 0 if results.proved else EXIT_REFUSED
 
 

@@ -625,6 +625,12 @@ def test_a_theorem_is_explained_in_words(cli, monkeypatch, proved, expected):
     assert (code, json.loads(out)) == (expected, told)
 
 
+def test_an_explanation_takes_no_second_theorem(cli):
+    code, out, err = cli("prove", "--explain", "T2", "--theorem", "T1")
+    assert (code, out) == (2, "")
+    assert "--explain proves its own theorem: give it without --theorem" in err
+
+
 def test_an_unknown_theorem_cannot_be_explained(cli):
     code, _, err = cli("prove", "--explain", "T99")
     assert code == 2
@@ -635,7 +641,7 @@ def test_what_is_not_proved_is_refused(cli, monkeypatch):
     def refuted(names, progress):
         progress(1, 1, "T5")
         row = proofs.Row(
-            "T5", "latch", "it holds", 1, 1, proofs.Verdict.REFUTED, 10, "rules.freeze()", "latch"
+            "T5", "latch", "it holds", 1, 1, proofs.Verdict.REFUTED, 10, 0, "rules.freeze()", "recover by z3"
         )
         return proofs.Results((row,))
 
@@ -643,10 +649,14 @@ def test_what_is_not_proved_is_refused(cli, monkeypatch):
         raise proofs.ImpureKernelError("kernel.rules calls open")
 
     monkeypatch.setattr(proofs, "prove_all", refuted)
-    assert json.loads(cli("prove", "--json")[1])[0]["verdict"] == proofs.Verdict.REFUTED.value
-    code, out, _ = cli("prove")
+    code, out, err = cli("prove", "--json")
+    assert code == 3
+    assert json.loads(out)[0]["verdict"] == proofs.Verdict.REFUTED.value
+    assert err == "error: latch: recover by z3\nerror: rules.freeze()\n"
+    code, out, err = cli("prove")
     assert code == 3
     assert proofs.Verdict.REFUTED.value in out
+    assert err == "error: latch: recover by z3\nerror: rules.freeze()\n"
     monkeypatch.setattr(proofs, "prove_all", impure)
     assert cli("prove") == (3, "", "error: kernel.rules calls open\n")
     monkeypatch.setattr(proofs, "explain", lambda name: impure(name, None))
