@@ -204,6 +204,8 @@ class ControlServer:
         self._desk = desk
         self._clients: dict[socket.socket, _Client] = {}
         self._stopping = False
+        # Monotonic time in seconds until which nobody is let in; None while the door is open.
+        self._shut_until_s: float | None = None
         self._listener, self._identity = _listen(path)
         self._bell, self._alarm = socket.socketpair()
         for one in (self._bell, self._alarm):
@@ -230,6 +232,7 @@ class ControlServer:
 
     def _serve(self) -> None:
         while not self._stopping:
+            self._open_again()
             is_watched = any(client.watched is not None for client in self._clients.values())
             for key, events in self._selector.select(_WATCHED_TICK_S if is_watched else _TICK_S):
                 if key.fileobj is self._listener:
@@ -252,9 +255,13 @@ class ControlServer:
         try:
             connection, _ = self._listener.accept()
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EAGAIN):
-                return
-            raise
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # Whoever knocks stays ready to be let in: to ask again at once would take a whole processor.
+                self._selector.unregister(self._listener)
+                self._shut_until_s = time.monotonic() + _TICK_S
+            elif error.errno not in (errno.ECONNABORTED, errno.EAGAIN):
+                raise
+            return
         connection.setblocking(False)
         now_s = time.monotonic()
         client = _Client(connection, now_s, sent_s=now_s)
@@ -264,6 +271,11 @@ class ControlServer:
             self._refuse(client, RequestError("forbidden", "the socket is its owner's alone"), is_last=True)
         elif len(self._clients) > CLIENTS_MAX:
             self._refuse(client, RequestError("busy", f"{CLIENTS_MAX} clients are served"), is_last=True)
+
+    def _open_again(self) -> None:
+        if self._shut_until_s is not None and time.monotonic() >= self._shut_until_s:
+            self._shut_until_s = None
+            self._selector.register(self._listener, selectors.EVENT_READ)
 
     def _attend(self, client: _Client, events: int) -> None:
         if events & selectors.EVENT_WRITE:

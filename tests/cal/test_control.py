@@ -1,10 +1,12 @@
 """The control socket: what it tells, what it takes, and whom it does not wait for."""
 
+import errno
 import json
 import os
 import socket
 import stat
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -463,3 +465,21 @@ def test_the_socket_lies_beside_the_ledger_unless_named(tmp_path):
     assert str(socket_path(Config())) == "var/ledger.sock"
     config = load(None, {"ATTUNEMENT__CONTROL__SOCKET": "/run/attunement.sock"})
     assert str(socket_path(config)) == "/run/attunement.sock"
+
+
+def test_whoever_finds_no_descriptor_left_is_let_in_later_and_not_waited_for_by_turning(
+    served, raw, monkeypatch
+):
+    accept, tried = socket.socket.accept, []
+
+    def without_descriptors(listener):
+        tried.append(time.monotonic())
+        if not tried[-1] - tried[0] > 0.3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", without_descriptors)
+    served()
+    (answer,) = raw(b'{"v":1,"do":"status"}\n')
+    assert answer["answer"] == "status"
+    assert len(tried) <= 3
