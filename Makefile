@@ -95,7 +95,8 @@ bench-page: .venv/dev.stamp
 	$(BIN)/python benchmarks/dashboard.py
 
 bench-optimizers: .venv/dev.stamp
-	$(BIN)/python benchmarks/attunement.py --seeds 20 --first-seed 1000 --workers $$(nproc) --plots docs/figures
+	$(BIN)/python benchmarks/attunement.py --seeds 10 --first-seed 7000 --workers $$(nproc) --plots docs/figures \
+	    --page docs/optimizers.md
 
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20

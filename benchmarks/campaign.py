@@ -4,7 +4,7 @@ The scenarios are in `scenarios.py`; each run goes through the real controller a
 cycle. `--engine` adds the CAL engine: the fold inside the range, Ψ that falls and comes back, latency and
 partition shocks, and a recorded trace where `--trace` names a folder of one.
 
-    python benchmarks/attunement.py --seeds 20 --first-seed 1000 --workers 2 --plots docs/figures \
+    python benchmarks/attunement.py --seeds 10 --first-seed 7000 --workers 2 --plots docs/figures \
         --page docs/optimizers.md
     python benchmarks/attunement.py --method supervisor --seeds 2000 --scheduler dask
 

@@ -6,13 +6,13 @@ The engine, its seed and the optimizer are those of `examples/simulator.yaml`.
 """
 
 import io
-import re
 import tempfile
 from pathlib import Path
 from threading import Event
 
 import attrs
 from rich.console import Console
+from svg import picture
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -27,8 +27,6 @@ HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parents[1] / "examples" / "simulator.yaml"
 CYCLES = 400
 MOMENTS = (4, 8, 15, 25, 40, 80, 160, 400)
-# The picture names fonts of its own to fetch; whoever looks at it has a monospaced one.
-FONT_FACE = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 SECONDS_EACH = 1.5
 WIDTH = 118
 TITLE = "lambda-attunement run --config examples/simulator.yaml"
@@ -48,8 +46,7 @@ class Camera:
         self._view.on_report(report)
         self._seen += 1
         if self._seen in MOMENTS:
-            picture = self._console.export_svg(title=TITLE, unique_id=f"f{self._seen}")
-            self.frames.append(FONT_FACE.sub("", picture))
+            self.frames.append(picture(self._console, TITLE, f"f{self._seen}"))
         else:
             # What was drawn is let go.
             self._console.export_text()

@@ -7,7 +7,6 @@ times, hashes and process numbers alone.
 """
 
 import os
-import re
 import shlex
 import subprocess
 import tempfile
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from make_screenshots import CONFIG, PROGRAM, STORM, running, wait_for_cycle
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.text import Text
+from svg import picture
 
 from ledger import generate
 
@@ -31,8 +30,6 @@ COMMANDS: Final = (
     "status --config c.yaml",
     "ledger verify --config c.yaml",
 )
-# The pictures load nothing from elsewhere.
-_FORMAT: Final = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 
 def answer(folder: Path, command: str) -> Text:
@@ -66,9 +63,7 @@ def main() -> None:
             wait_for_cycle(folder, SEEN_FROM)
             for command in COMMANDS:
                 console.print(answer(folder, command), soft_wrap=False)
-        console.save_svg(
-            str(HERE / "terminal.svg"), title="on call", code_format=_FORMAT, unique_id="terminal"
-        )
+        (HERE / "terminal.svg").write_text(picture(console, "on call", "terminal"), encoding="utf-8")
 
 
 if __name__ == "__main__":
