@@ -10,7 +10,7 @@ partition shocks, and a recorded trace where `--trace` names a folder of one.
 
 `--scheduler dask` starts a local cluster, and `--scheduler tcp://host:8786` uses one that runs, whose workers
 have this repository on their path (extra `cluster`). BoTorch takes part where it is installed (extra
-`rivals`), at tens of milliseconds a cycle.
+`rivals`), at some hundred milliseconds a cycle.
 """
 
 import argparse
