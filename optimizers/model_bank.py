@@ -95,9 +95,11 @@ class ModelBank:
         self._drop, self._drop_error = kinds[:, 1, 0], kinds[:, 1, 1]
         self._moving = self._push > 0.0
         shares = [-math.expm1(-1.0 / lag) if lag else 1.0 for lag in LAGS]
-        self._share: Array = np.repeat(np.array(shares), len(KINDS))
+        self._share: Array = np.repeat(np.array(shares), len(KINDS))[:, None]
         self._kind_prior: Array = np.tile(np.array(KIND_PRIOR), len(LAGS))
         self._lag_prior: Array = np.array([-LAG_PRIOR if lag else 0.0 for lag in LAGS])
+        # What `_predicted` turns by a move of the peak: nothing, where it does not move.
+        self._stay: Array = np.tile(np.diag([1.0, 1.0, 1.0, PERSISTENCE]), (len(self._share), 1, 1))
         self.alarms = 0
         self.variance = FIRST_SIGMA**2
         self._worth = 2.0
@@ -204,7 +206,7 @@ class ModelBank:
         self.age += 1
         self.since += 1
         mean, cov = self._predicted()
-        self._late += self._share[:, None] * (np.array([x, x * x]) - self._late)
+        self._late += self._share * (np.array([x, x * x]) - self._late)
         h = np.zeros((len(self._share), STATES))
         h[:, 0] = 1.0
         h[:, 1:3] = self._late
@@ -232,17 +234,17 @@ class ModelBank:
     def _predicted(self) -> tuple[Array, Array]:
         """Return means and covariances one cycle on."""
         turn = np.maximum(-2.0 * self._mean[:, 2], LEAST_CURVATURE)
-        peak = np.clip(self._mean[:, 1] / turn, -2.0 * self.half, 2.0 * self.half)
-        move = np.zeros((len(turn), STATES, STATES))
-        move[:, range(STATES), range(STATES)] = (1.0, 1.0, 1.0, PERSISTENCE)
-        move[self._moving, 0, 3] = -(turn * peak)[self._moving]
-        move[self._moving, 1, 3] = turn[self._moving]
+        peak = np.minimum(np.maximum(self._mean[:, 1] / turn, -2.0 * self.half), 2.0 * self.half)
+        move = self._stay.copy()
+        move[:, 0, 3] = -turn * peak * self._moving
+        move[:, 1, 3] = turn * self._moving
         mean = np.einsum("mij,mj->mi", move, self._mean)
         cov = move @ self._cov @ move.transpose(0, 2, 1)
         walk = (turn * self._walk) ** 2
-        cov[:, 0, 0] += walk * peak * peak + LEVEL_WALK**2 * self.variance
-        cov[:, 0, 1] -= walk * peak
-        cov[:, 1, 0] -= walk * peak
+        drift = walk * peak
+        cov[:, 0, 0] += drift * peak + LEVEL_WALK**2 * self.variance
+        cov[:, 0, 1] -= drift
+        cov[:, 1, 0] -= drift
         cov[:, 1, 1] += walk
         cov[:, 3, 3] += self._push**2
         return mean, cov
@@ -253,7 +255,7 @@ class ModelBank:
         kinds = len(KINDS)
         fit, gain = self._kind_fit.reshape(-1, kinds), score.reshape(-1, kinds)
         weight, best = np.exp(fit - fit.max(axis=1, keepdims=True)), gain.max(axis=1)
-        likelihood = np.sum(weight * np.exp(gain - best[:, None]), axis=1) / np.sum(weight, axis=1)
+        likelihood = (weight * np.exp(gain - best[:, None])).sum(axis=1) / weight.sum(axis=1)
         lag_gain = best + np.log(np.maximum(likelihood, LEAST_LIKELIHOOD))
         self._lag_fit = _faded(self._lag_fit, self._lag_prior, LAG_MEMORY) + lag_gain - lag_gain.max()
         self._kind_fit = _faded(self._kind_fit, self._kind_prior, MEMORY) + score - score.max()

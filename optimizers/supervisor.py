@@ -159,7 +159,7 @@ class Supervisor:
         elif alpha is None or objective is None or base is None:
             return
         else:
-            self._sweep.learn(alpha, objective, base, outcome.verdict is Verdict.REVERTED)
+            self._sweep.learn(alpha, objective, base, outcome.verdict)
         if self._sweep.why:
             if self._sweep.found:
                 self._primary.bank.restart()
@@ -181,7 +181,7 @@ class Supervisor:
     def _judge_hold(self, cycle: int) -> None:
         self._evidence += 1
         if self._evidence >= REST * self._patience:
-            self._primary.bank.restart()
+            self._primary.take_over(self._fallback)
             self._switch(cycle, "gradient", f"held for {self._evidence} cycles")
 
     def _switch(self, cycle: int, target: Law, reason: str) -> None:

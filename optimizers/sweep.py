@@ -8,7 +8,7 @@ import attrs
 from optimizers.errors import OptimizerStateError
 from optimizers.figures import StateReader, clip
 from optimizers.fit import Line
-from optimizers.protocol import Space, State
+from optimizers.protocol import Space, State, Verdict
 
 PAYBACK: Final = 175.0
 """Cycles in which the best that could be found, J = 1, would have to pay for the walk."""
@@ -125,8 +125,8 @@ class Sweep:
         self.found = False
         self.stride = PACE * self.space.delta_max
 
-    def learn(self, alpha: float, objective: float, base: float, is_reverted: bool) -> bool:
-        """Take in a measurement made on the walk.
+    def learn(self, alpha: float, objective: float, base: float, verdict: Verdict) -> bool:
+        """Take in a measurement made on the walk, and what became of the step there.
 
         Returns:
             Whether the walk has ended, for the reason in `why`.
@@ -135,7 +135,9 @@ class Sweep:
         if plan is None:
             return True
         limit = self.space.delta_max
-        self.reverts = self.reverts + 1 if is_reverted else 0 if alpha == base else self.reverts
+        is_reverted = verdict is Verdict.REVERTED
+        # A cycle in which no step was taken says nothing of the steps.
+        self.reverts = 0 if verdict is Verdict.COMMITTED else self.reverts + is_reverted
         self.stride = clip(self.stride * (SHRINKAGE if is_reverted else GROWTH), SHORTEST * limit, limit)
         self.spent += plan.level - objective
         if objective > plan.level + BETTER * plan.sigma and abs(alpha - plan.home) > limit:

@@ -140,27 +140,39 @@ class Tuner(ABC):
         moved, self._base = self._base != base, base
         expected = last is not None and _same(base, last.alpha)
         blocked = self._learn_walls(outcome, last, alpha, base)
-        if outcome.verdict is Verdict.STOPPED:
-            # Whoever lets the kernel go on has judged what it was stopped for; its count begins anew as well.
-            self._reverts, self._promise = 0, None
         if blocked or outcome.verdict is Verdict.STOPPED or (moved and not expected):
             self._halt()
+        # Whatever was measured: the kernel counts them, too.
+        self._count_reverts(outcome.verdict, last)
         if alpha is None or objective is None or not self.space.alpha_min <= alpha <= self.space.alpha_max:
             return
         self._samples.append((alpha, objective))
         self._noise.learn(list(self._samples)[-4:])
         sample = Sample(alpha, objective, outcome.verdict, last is not None and last.probe)
-        self._count_reverts(base, sample)
+        self._find_promise(base)
         self._learn(base, sample)
 
-    def _count_reverts(self, base: float, sample: Sample) -> None:
-        if sample.verdict is Verdict.COMMITTED:
+    def _count_reverts(self, verdict: Verdict, last: Suggestion | None) -> None:
+        if verdict in (Verdict.COMMITTED, Verdict.STOPPED):
+            # Whoever lets a stopped kernel go on has judged what it was stopped for; its count begins anew.
             self._reverts, self._promise = 0, None
-        elif sample.verdict is Verdict.REVERTED and not sample.probed:
+        elif verdict is Verdict.REVERTED and (last is None or not last.probe):
             self._reverts, self._promise = self._reverts + 1, None
-        elif sample.verdict is Verdict.REVERTED and self._reverts >= PATIENCE:
-            here = [objective for alpha, objective in self._samples if alpha == base]
-            self._promise = sample.alpha if here and sample.objective > here[-1] else None
+        elif verdict is Verdict.RETREATED and last is not None:
+            self._reverts, self._promise = self._reverts + 1, None
+
+    def _find_promise(self, base: float) -> None:
+        """After too many reverts, look for an α that measured better than base before it and after it.
+
+        Between two measurements at base, since J may drift; and by what the noise does not explain, which with
+        every step that was taken back all the same has to be more.
+        """
+        if self._reverts < PATIENCE or len(self._samples) < 3:
+            return
+        (first, before), (tried, there), (last, after) = list(self._samples)[-3:]
+        if first == last == base != tried:
+            doubt = (self._reverts - PATIENCE + 1) * math.sqrt(2.0) * self.sigma
+            self._promise = tried if there > max(before, after) + doubt else None
 
     def _learn_walls(
         self, outcome: Outcome, last: Suggestion | None, alpha: float | None, base: float
@@ -247,8 +259,9 @@ class Tuner(ABC):
         return low, high
 
     def inherit(self, other: "Tuner") -> None:
-        """Take over the walls another tuner has found, and its gradient where this one has none."""
+        """Take over the walls another tuner has found, its reverts, and its gradient where this has none."""
         self._blocked = attrs.evolve(other._blocked)
+        self._reverts, self._promise = other._reverts, None
         if self.gradient is None:
             self.gradient = other.gradient
 

@@ -6,9 +6,12 @@ import attrs
 import numpy as np
 import pytest
 
+from attunement.acceptance import AcceptanceTest
+from kernel.quantity import Nano
 from optimizers import HOLD, Hold, Optimizer, Outcome, Space, Suggestion, Verdict
 
 NANO = 1e9
+TOLERANCE_MAX = Nano(50_000_000)
 Objective = Callable[[float, int], float]
 
 
@@ -31,8 +34,7 @@ class Run:
 class Plant:
     """Answers an optimizer as kernel and controller do: one measurement a cycle settles the open trial.
 
-    A step is reverted when it measures more than four standard deviations below the running mean at the
-    committed α.
+    Whether a step is reverted is decided by the controller's own test.
     """
 
     space: Space
@@ -47,21 +49,24 @@ class Plant:
         run = Run()
         alpha = base = self.alpha
         trial: Suggestion | None = None
-        verdict, broken, level, reverts = Verdict.NONE, (), None, 0
+        verdict, broken, reverts = Verdict.NONE, (), 0
+        test = AcceptanceTest(None, TOLERANCE_MAX)
         for cycle in range(cycles):
             run.alphas.append(alpha)
             run.objectives.append(self.objective(alpha, cycle))
             measured = run.objectives[-1] + self.sigma * float(rng.standard_normal())
             at = alpha
+            test.observe(at, measured)
+            evidence = test.compare(measured)
             if trial is not None and trial.probe:
                 verdict, alpha = Verdict.REVERTED, base
-            elif trial is not None and (level is None or measured >= level - 4 * self.sigma - 1e-9):
-                verdict, base, level, reverts = Verdict.COMMITTED, alpha, None, 0
+            elif trial is not None and evidence.after >= evidence.before - evidence.tolerance:
+                verdict, base, reverts = Verdict.COMMITTED, alpha, 0
             elif trial is not None:
                 verdict, alpha, reverts = Verdict.REVERTED, base, reverts + 1
                 run.longest_row_of_reverts = max(run.longest_row_of_reverts, reverts)
             if at == base:
-                level = measured if level is None else level + 0.3 * (measured - level)
+                test.stay(at, measured)
             optimizer.tell(Outcome(cycle, at, measured, verdict, alpha, broken))
             trial, verdict, broken = None, Verdict.NONE, ()
             if at != alpha:

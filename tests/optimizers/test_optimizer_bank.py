@@ -134,10 +134,13 @@ def walked(sweep, objective, reverts=lambda _alpha: False, most=400):
     base, path = sweep.plan.home, []
     for _ in range(most):
         target = sweep.target(base, (0.8, 1.2))
-        is_reverted = reverts(target)
-        base = base if is_reverted else target
+        verdict = Verdict.REVERTED if reverts(target) else Verdict.COMMITTED
+        base = base if verdict is Verdict.REVERTED else target
         path.append(target)
-        if sweep.learn(target, objective(target), base, is_reverted):
+        if sweep.learn(target, objective(target), base, verdict):
+            return path
+        # Before the next step, a cycle in which there is none.
+        if verdict is Verdict.REVERTED and sweep.learn(base, objective(base), base, Verdict.NONE):
             return path
     raise AssertionError("the walk did not end")
 
@@ -182,7 +185,7 @@ def test_stops_paying(space):
 def test_without_a_plan_nothing_is_walked(space):
     sweep = Sweep(space)
     assert sweep.target(1.0, (0.8, 1.2)) == 1.0
-    assert sweep.learn(1.0, 0.5, 1.0, False)
+    assert sweep.learn(1.0, 0.5, 1.0, Verdict.NONE)
     sweep.end()
     assert sweep.state()["plan"] == []
 

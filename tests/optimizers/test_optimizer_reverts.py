@@ -1,0 +1,55 @@
+"""No optimizer talks a kernel into an emergency: its steps are not taken back eight times in a row.
+
+The kernel counts steps that made J worse, and latches at `reverts_max`; from there only a person leads back.
+"""
+
+import math
+
+import pytest
+
+from attunement.config_schema import Config
+from optimizers import NAMES, Outcome, Verdict, create
+
+METHODS = [name for name in NAMES if name != "hold" and not name.startswith("adversary:")]
+# What is left to the kernel's limit is for what really goes wrong.
+MOST = Config().safety.reverts_max - 2
+
+
+def two_peaks(alpha, _cycle):
+    high = 0.33 * math.exp(-(((alpha - 1.13) / 0.05) ** 2))
+    return 0.55 + high + 0.2 * math.exp(-(((alpha - 0.96) / 0.06) ** 2))
+
+
+LANDSCAPES = {
+    "two peaks": two_peaks,
+    "kink at the start": lambda alpha, _: 0.9 - 8 * abs(alpha - 1.0),
+    "sharp": lambda alpha, _: 0.9 - 40 * (alpha - 1.03) ** 2,
+    "sharper than 0 at the ends": lambda alpha, _: 0.7 - 90 * (alpha - 1.05) ** 2,
+    "teeth": lambda alpha, _: 0.6 + 0.2 * (alpha * 37 % 1),
+    "waves": lambda alpha, _: 0.6 + 0.1 * math.sin(150 * alpha),
+    "narrow": lambda alpha, _: 0.5 + 0.3 * math.exp(-(((alpha - 1.0) / 0.01) ** 2)),
+    "falling": lambda alpha, cycle: 0.9 - 0.001 * cycle - 60 * (alpha - 1.0) ** 2,
+    "moving": lambda alpha, cycle: 0.75 - 60 * (alpha - 1.0 - 0.08 * math.sin(cycle / 20)) ** 2,
+    "jumping": lambda alpha, cycle: 0.9 - 20 * (alpha - (1.1 if cycle % 120 < 60 else 0.95)) ** 2,
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("landscape", LANDSCAPES)
+@pytest.mark.parametrize("sigma", [0.0, 0.005])
+def test_steps_are_not_taken_back_until_the_kernel_latches(plant, space, method, landscape, sigma):
+    run = plant(space, LANDSCAPES[landscape], sigma, 0).run(create(method, space, {"seed": 0}), 250)
+    assert run.longest_row_of_reverts <= MOST
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_reverts_are_counted_when_nothing_was_measured(space, method):
+    told = create(method, space, {"seed": 0})
+    told.tell(Outcome(0, 1.0, 0.9, Verdict.NONE, 1.0))
+    steps = 0
+    for cycle in range(1, 200, 2):
+        answer = told.ask()
+        steps += bool(getattr(answer, "alpha", None)) and not answer.probe
+        told.tell(Outcome(cycle, getattr(answer, "alpha", 1.0), math.nan, Verdict.REVERTED, 1.0))
+        told.tell(Outcome(cycle + 1, 1.0, 0.9, Verdict.NONE, 1.0))
+    assert steps <= MOST
