@@ -15,7 +15,7 @@ from optimizers.protocol import Space, State
 
 Array = NDArray[np.float64]
 
-STANDARD_ERRORS: Final = 2.75
+STANDARD_ERRORS: Final = 3.25
 """Standard errors of a new measurement that are kept from a limit."""
 SURPRISE: Final = 6.0
 """Standard errors by which a broken limit was not foreseen: a jump, that no line describes."""
@@ -28,18 +28,23 @@ MEMORY: Final = 60.0
 FIRST_NOISE: Final = 1 / 20
 LEAST_NOISE: Final = 1e-4
 """Standard deviation of the noise, in parts of the first margin, that is assumed at first and at least."""
-DRIFT: Final = (0.15, 0.3, 0.05)
+DRIFT: Final = (0.1, 0.03, 0.03)
 """Random walk per cycle of level, slope (per delta_max) and trend, in standard deviations of the noise."""
-
+PERSISTENCE: Final = 0.95
+"""Part of a trend that lasts to the next cycle: a limit that has stopped must not be fled from any longer."""
 
 ARRAYS: Final = ("mean", "variance", "least", "cov")
+
+_ONWARD: Final = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, PERSISTENCE]])
+_WALK: Final = np.diag(np.square(DRIFT))
 
 
 class Guard:
     """Lines of the margins in α and time, each with its own noise and one common covariance.
 
-    A margin is level + slope·(α − first α), and its level moves by a trend every cycle. All margins are
-    measured at the same α, so one covariance in units of the noise variance serves all.
+    A margin is level + slope·(α − first α), and its level moves every cycle by a damped trend (Gardner and
+    McKenzie, Management Science 1985). All margins are measured at the same α, so one covariance in units of
+    the noise variance serves all.
 
     Args:
         space: limits of α.
@@ -103,12 +108,7 @@ class Guard:
 
     def _predicted(self) -> tuple[Array, Array]:
         """Return mean and covariance one cycle on."""
-        mean = self._mean.copy()
-        mean[:, 0] += mean[:, 2]
-        cov = self._cov.copy()
-        cov[0, :] += cov[2, :]
-        cov[:, 0] += cov[:, 2]
-        cov += np.diag([step * step for step in DRIFT]) * np.array([1.0, 0.01, 0.01])
+        mean, cov = self._mean @ _ONWARD.T, _ONWARD @ self._cov @ _ONWARD.T + _WALK
         return mean, cov
 
     def range(self, base: float) -> tuple[float, float]:

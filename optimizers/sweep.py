@@ -135,10 +135,11 @@ class Sweep:
         if plan is None:
             return True
         limit = self.space.delta_max
-        is_reverted = verdict is Verdict.REVERTED
         # A cycle in which no step was taken says nothing of the steps.
-        self.reverts = 0 if verdict is Verdict.COMMITTED else self.reverts + is_reverted
-        self.stride = clip(self.stride * (SHRINKAGE if is_reverted else GROWTH), SHORTEST * limit, limit)
+        if verdict is Verdict.REVERTED:
+            self.reverts, self.stride = self.reverts + 1, max(self.stride * SHRINKAGE, SHORTEST * limit)
+        elif verdict is Verdict.COMMITTED:
+            self.reverts, self.stride = 0, min(self.stride * GROWTH, limit)
         self.spent += plan.level - objective
         if objective > plan.level + BETTER * plan.sigma and abs(alpha - plan.home) > limit:
             self.found = True

@@ -156,23 +156,21 @@ class Tuner(ABC):
         if verdict in (Verdict.COMMITTED, Verdict.STOPPED):
             # Whoever lets a stopped kernel go on has judged what it was stopped for; its count begins anew.
             self._reverts, self._promise = 0, None
-        elif verdict is Verdict.REVERTED and (last is None or not last.probe):
-            self._reverts, self._promise = self._reverts + 1, None
-        elif verdict is Verdict.RETREATED and last is not None:
+        elif last is not None and (verdict is Verdict.RETREATED or _is_worse(verdict, last)):
             self._reverts, self._promise = self._reverts + 1, None
 
     def _find_promise(self, base: float) -> None:
-        """After too many reverts, look for an α that measured better than base before it and after it.
+        """After too many reverts, look for an α that measured no worse than base before it and after it.
 
-        Between two measurements at base, since J may drift; and by what the noise does not explain, which with
-        every step that was taken back all the same has to be more.
+        Against the mean of both, since J may drift; and better by ever more of the noise, the more such steps
+        were taken back all the same.
         """
         if self._reverts < PATIENCE or len(self._samples) < 3:
             return
         (first, before), (tried, there), (last, after) = list(self._samples)[-3:]
         if first == last == base != tried:
-            doubt = (self._reverts - PATIENCE + 1) * math.sqrt(2.0) * self.sigma
-            self._promise = tried if there > max(before, after) + doubt else None
+            doubt = (self._reverts - PATIENCE) * math.sqrt(2.0) * self.sigma
+            self._promise = tried if there >= (before + after) / 2 + doubt else None
 
     def _learn_walls(
         self, outcome: Outcome, last: Suggestion | None, alpha: float | None, base: float
@@ -327,6 +325,10 @@ class Tuner(ABC):
         self.guard = Guard(self.space)
         self.guard.restore(part)
         part.finish()
+
+
+def _is_worse(verdict: Verdict, last: Suggestion) -> bool:
+    return verdict is Verdict.REVERTED and not last.probe
 
 
 def _same(alpha: float, other: float) -> bool:
