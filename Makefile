@@ -94,9 +94,10 @@ bench: .venv/run.stamp
 bench-page: .venv/dev.stamp
 	$(BIN)/python benchmarks/dashboard.py
 
+# TRACE=FOLDER adds the rows of a recorded trace.
 bench-optimizers: .venv/dev.stamp
 	$(BIN)/python benchmarks/attunement.py --seeds 10 --first-seed 7000 --workers $$(nproc) --plots docs/figures \
-	    --page docs/optimizers.md
+	    --engine $(if $(TRACE),--trace $(TRACE)) --page docs/optimizers.md
 
 bench-fold: .venv/run.stamp
 	$(BIN)/python benchmarks/fold.py --cycles 2000 --seeds 20

@@ -20,6 +20,8 @@ from proofs.prove import explain, prove_all, render_table
 @click.option("--check", "mode", flag_value="check", help="Prove all and compare with what was written.")
 def main(names: tuple[str, ...], explained: str | None, mode: str | None) -> None:
     """Prove the theorems about the shipped kernel; exit 1 if one fails or is unknown."""
+    if len([given for given in (names, explained, mode) if given]) > 1:
+        raise click.UsageError("--theorem, --explain, --write and --check exclude one another")
     try:
         sys.exit(_generated(mode) if mode else _explained(explained) if explained else _proved(names))
     except ProofError as error:

@@ -335,7 +335,7 @@ def test_a_taken_port_costs_the_metrics_and_not_the_run(cli, site):
         code, out, err = cli("run", "--config", config, "--plain")
     assert (code, len(out.splitlines())) == (0, 4)
     assert err.splitlines()[0] == (
-        f"error: no metrics are served: metrics.port {port} on 127.0.0.1 is taken by another program"
+        f"error: no metrics are served: metrics.port {port} on 127.0.0.1 is taken by another program or run"
     )
 
 

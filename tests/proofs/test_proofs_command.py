@@ -21,6 +21,16 @@ def test_an_unknown_theorem_is_an_error() -> None:
     assert result.stderr.startswith("error: no theorem T99; there are invariant_is_inductive")
 
 
+@pytest.mark.parametrize(
+    "given",
+    [["--theorem", "T5", "--explain", "T5"], ["--theorem", "T5", "--check"], ["--explain", "T5", "--write"]],
+)
+def test_what_excludes_one_another_is_refused(given: list[str]) -> None:
+    result = CliRunner().invoke(command.main, given)
+    assert result.exit_code == 2
+    assert "exclude one another" in result.stderr
+
+
 @pytest.mark.parametrize("verdict", [Verdict.REFUTED, Verdict.UNKNOWN, Verdict.KILLED])
 def test_whatever_is_not_proved_fails(verdict: Verdict, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row("T1", "alpha_stays_in_bounds", "It holds.", 1, 1, verdict, 7, 0, "rules.start()", "start: why")
