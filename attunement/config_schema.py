@@ -192,10 +192,10 @@ class EngineConfig:
 class Shock:
     """A disturbance of the simulated features during ``start ≤ sequence < start + length``."""
 
-    kind: Literal["latency", "partition", "spectral", "psi"] = option(
+    kind: Literal["latency", "partition", "spectral", "psi", "drift"] = option(
         attrs.NOTHING,
         "latency: a share of the nodes reports late; partition: it turns to another direction; "
-        "spectral: its noise rises; psi: Ψ is multiplied.",
+        "spectral: its noise rises; psi: Ψ is multiplied; drift: Ψ goes evenly to a multiple and back.",
     )
     start: int = option(attrs.NOTHING, "First cycle of the shock.", unit="cycles", within=Interval(1, 10**9))
     length: int = option(
@@ -204,11 +204,13 @@ class Shock:
     magnitude: float = option(
         attrs.NOTHING,
         "latency: delay in whole cycles, at least 1; partition: share of a right angle, up to 1; "
-        "spectral: added standard deviation; psi: factor.",
+        "spectral: added standard deviation; psi: factor; drift: factor in the middle.",
         within=Interval(0, 1000),
     )
     share: float = option(
-        1.0, "Share of the nodes that is struck; psi strikes all.", within=Interval(0, 1, low_open=True)
+        1.0,
+        "Share of the nodes that is struck; psi and drift strike all.",
+        within=Interval(0, 1, low_open=True),
     )
 
 

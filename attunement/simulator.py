@@ -94,6 +94,9 @@ class SimulatedSource:
         for shock, _ in active:
             if shock.kind == "psi":
                 psi *= shock.magnitude
+            elif shock.kind == "drift":
+                gone = (self._sequence - shock.start) / shock.length
+                psi *= 1.0 + (shock.magnitude - 1.0) * (1.0 - abs(2.0 * gone - 1.0))
         return np.full(len(SCALES), min(psi, 1.0))
 
 

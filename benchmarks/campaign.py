@@ -1,8 +1,8 @@
 r"""Every optimizer on every scenario: mean regret ×1000, unsafe cycles, settling, wear and cost.
 
 The scenarios are in `scenarios.py`; each run goes through the real controller and kernel, one measurement a
-cycle. `--engine` adds the CAL engine: the fold inside the range, Ψ that falls and comes back, latency and
-partition shocks, and a recorded trace where `--trace` names a folder of one.
+cycle. `--engine` adds the CAL engine: the fold inside the range, Ψ that drifts towards it and that jumps,
+latency and partition shocks, and a recorded trace, with limits calibrated on it, where `--trace` names one.
 
     python benchmarks/attunement.py --seeds 10 --first-seed 7000 --workers 2 --plots docs/figures \
         --page docs/optimizers.md
@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -31,8 +31,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from attunement.config_schema import Config, Shock, SourceConfig
-from benchmarks import fold, foreign
+from attunement.config_schema import Config, Shock
+from benchmarks import fold, foreign, trace
 from benchmarks.scenarios import CYCLES, SCENARIOS, Run, simulate
 
 METHODS = ("hold", "gradient", "pid", "slsqp", "extremum_seeking", "safe_gp", "kalman", "supervisor")
@@ -169,25 +169,30 @@ def details(found: Sequence[Cell], method: str) -> Table:
     return table
 
 
-def engine_cases(trace: Path | None) -> dict[str, SourceConfig]:
+def engine_cases(folder: Path | None) -> dict[str, Config]:
     """Return what the CAL engine is shown, by name."""
-    base = SourceConfig()
-    cases = {
-        "fold in range": base,
-        "Ψ falls and returns": attrs.evolve(base, psi=0.75, shocks=(Shock("psi", 400, 400, 1.3),)),
-        "latency": attrs.evolve(base, shocks=(Shock("latency", 400, 200, 3.0, 0.3),)),
-        "partition": attrs.evolve(base, shocks=(Shock("partition", 400, 200, 0.5, 0.3),)),
+    base = fold.configured("hold", 0)
+    low, shock = attrs.evolve(base.source, psi=0.75), partial(attrs.evolve, base.source)
+    sources = {
+        "fold in range": base.source,
+        "Ψ drifts towards the fold": attrs.evolve(low, shocks=(Shock("drift", 300, 600, 1.3),)),
+        "Ψ jumps by 30 %": attrs.evolve(low, shocks=(Shock("psi", 400, 400, 1.3),)),
+        "latency": shock(shocks=(Shock("latency", 400, 200, 3.0, 0.3),)),
+        "partition": shock(shocks=(Shock("partition", 400, 200, 0.5, 0.3),)),
     }
-    if trace is not None:
-        cases["trace"] = attrs.evolve(base, kind="trace", folder=str(trace), repeat=True)
+    cases = {name: attrs.evolve(base, source=source) for name, source in sources.items()}
+    if folder is not None:
+        cases["trace, calibrated"] = trace.calibrated(folder)
     return cases
 
 
-def on_engine(task: tuple[str, SourceConfig, str, int, int]) -> tuple[str, fold.Run]:
+def on_engine(task: tuple[str, Config, str, int, int]) -> tuple[str, fold.Run]:
     """Run one optimizer on the CAL engine."""
-    name, source, method, seed, cycles = task
-    config: Config = fold.configured(method, seed)
-    return name, fold.attuned(attrs.evolve(config, source=attrs.evolve(source, seed=seed)), cycles)
+    name, case, method, seed, cycles = task
+    # A trace is the same for every seed, and so is the engine that it was calibrated on.
+    is_trace = case.source.kind == "trace"
+    config = trace.chosen(case, method, seed) if is_trace else fold.seeded(case, method, seed)
+    return name, fold.attuned(config, cycles)
 
 
 def mapped(scheduler: str, workers: int, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:

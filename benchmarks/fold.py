@@ -111,10 +111,13 @@ class Watch:
 
 def configured(optimizer: str, seed: int) -> Config:
     """Return the default configuration, with the fold inside the range of α, for one optimizer and seed."""
-    base = Config()
+    return seeded(attrs.evolve(Config(), settle_delay=0.0), optimizer, seed)
+
+
+def seeded(base: Config, optimizer: str, seed: int) -> Config:
+    """Return a configuration of the simulator for one optimizer, with one seed for all that has one."""
     return attrs.evolve(
         base,
-        settle_delay=0.0,
         optimizer=attrs.evolve(base.optimizer, name=optimizer, seed=seed),
         engine=attrs.evolve(base.engine, seed=seed),
         source=attrs.evolve(base.source, seed=seed),

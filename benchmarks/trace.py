@@ -43,11 +43,15 @@ def calibrated(folder: Path) -> Config:
     return attrs.evolve(config, safety=safety)
 
 
+def chosen(config: Config, optimizer: str, seed: int) -> Config:
+    """Return a configuration with another optimizer, and its seed."""
+    return attrs.evolve(config, optimizer=attrs.evolve(config.optimizer, name=optimizer, seed=seed))
+
+
 def one(task: tuple[Config, str, int, int]) -> Run:
     """Run one optimizer over the trace."""
     config, optimizer, seed, cycles = task
-    chosen = attrs.evolve(config.optimizer, name=optimizer, seed=seed)
-    return attuned(attrs.evolve(config, optimizer=chosen), cycles)
+    return attuned(chosen(config, optimizer, seed), cycles)
 
 
 def main() -> None:

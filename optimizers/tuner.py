@@ -143,7 +143,7 @@ class Tuner(ABC):
         if blocked or outcome.verdict is Verdict.STOPPED or (moved and not expected):
             self._halt()
         # Whatever was measured: the kernel counts them, too.
-        self._count_reverts(outcome.verdict, last)
+        self._count_reverts(outcome.verdict, last, alpha)
         if alpha is None or objective is None or not self.space.alpha_min <= alpha <= self.space.alpha_max:
             return
         self._samples.append((alpha, objective))
@@ -152,11 +152,11 @@ class Tuner(ABC):
         self._find_promise(base)
         self._learn(base, sample)
 
-    def _count_reverts(self, verdict: Verdict, last: Suggestion | None) -> None:
+    def _count_reverts(self, verdict: Verdict, last: Suggestion | None, alpha: float | None) -> None:
         if verdict in (Verdict.COMMITTED, Verdict.STOPPED):
             # Whoever lets a stopped kernel go on has judged what it was stopped for; its count begins anew.
             self._reverts, self._promise = 0, None
-        elif last is not None and (verdict is Verdict.RETREATED or _is_worse(verdict, last)):
+        elif last is not None and _is_taken_back(last, verdict, alpha):
             self._reverts, self._promise = self._reverts + 1, None
 
     def _find_promise(self, base: float) -> None:
@@ -327,7 +327,10 @@ class Tuner(ABC):
         part.finish()
 
 
-def _is_worse(verdict: Verdict, last: Suggestion) -> bool:
+def _is_taken_back(last: Suggestion, verdict: Verdict, alpha: float | None) -> bool:
+    """Say whether a kernel counts it; a retreat from where no trial had led is none of the optimizer's."""
+    if verdict is Verdict.RETREATED:
+        return alpha is not None and _same(alpha, last.alpha)
     return verdict is Verdict.REVERTED and not last.probe
 
 

@@ -12,7 +12,7 @@ from attunement.sources import SourceError
 
 SHOCKS = st.builds(
     Shock,
-    kind=st.sampled_from(["partition", "spectral", "psi"]),
+    kind=st.sampled_from(["partition", "spectral", "psi", "drift"]),
     start=st.integers(1, 10),
     length=st.integers(1, 10),
     magnitude=st.floats(0, 1),
@@ -140,6 +140,12 @@ def test_psi_is_multiplied_and_never_exceeds_one():
         Shock(kind="psi", start=4, length=1, magnitude=3),
     ]
     assert [block.psi[0] for block in blocks(5, psi=0.8, shocks=shocks)] == [0.8, 0.4, 0.2, 1.0, 0.8]
+
+
+def test_psi_drifts_evenly_to_the_multiple_and_back():
+    drift = [Shock(kind="drift", start=2, length=4, magnitude=1.5)]
+    psi = [block.psi[0] for block in blocks(7, psi=0.5, shocks=drift)]
+    assert psi == [0.5, 0.5, 0.625, 0.75, 0.625, 0.5, 0.5]
 
 
 @pytest.mark.parametrize(

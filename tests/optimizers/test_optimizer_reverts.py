@@ -53,3 +53,15 @@ def test_reverts_are_counted_when_nothing_was_measured(space, method):
         told.tell(Outcome(cycle, getattr(answer, "alpha", 1.0), math.nan, Verdict.REVERTED, 1.0))
         told.tell(Outcome(cycle + 1, 1.0, 0.9, Verdict.NONE, 1.0))
     assert steps <= MOST
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_retreats_that_no_step_led_to_are_none_of_its_own(plant, space, parabola, method):
+    shaken = create(method, space, {"seed": 0})
+    shaken.tell(Outcome(0, 1.0, 0.9, Verdict.NONE, 1.0))
+    for cycle in range(1, 60):
+        # What was asked for is refused, and the next cycle breaks the limit where α stands.
+        shaken.ask()
+        shaken.tell(Outcome(cycle, 1.0, 0.9 + 0.01 * (cycle % 2), Verdict.RETREATED, 1.0, ("h_internal",)))
+    run = plant(space, parabola(1.1), 0.005, 0).run(shaken, 250)
+    assert run.mean_objective(200) >= 0.9 - 0.01
