@@ -194,10 +194,11 @@ class Tuner(ABC):
     def _learn_unsafe(self, alpha: float, base: float, unforeseen: bool) -> None:
         """Tell a limit that lies at an α from a shock that strikes whatever α is.
 
-        A limit that breaks where it just held says nothing of α, nor do those that break on the retreat from
-        there; and the wall that was put up at a trial the cycle before goes again.
+        A limit that breaks where it just held says nothing of α, nor do those that break on the retreat; and
+        the wall that was put up at a trial the cycle before goes again.
         """
-        if self._is_struck or (self._safe and min(self._safe) <= alpha <= max(self._safe)):
+        held_here = self._safe and min(self._safe) <= alpha <= max(self._safe)
+        if self._is_struck or held_here or self._doubted is not None:
             self._is_struck = True
             self._blocked, self._doubted = self._doubted or self._blocked, None
         elif unforeseen:

@@ -10,8 +10,10 @@ from optimizers import Space, create
 
 STORM = Shock("partition", 150, 8, 1, 0.5)
 GUST = Shock("partition", 150, 3, 0.45, 0.5)
+WIND = Shock("partition", 150, 20, 0.5, 0.3)
 STRUCK, AFTER = 250, 300
 METHODS = ("gradient", "slsqp", "kalman", "supervisor")
+ALL = (*METHODS, "pid", "extremum_seeking", "safe_gp")
 
 
 def begun(attune, method, shock, seed=1):
@@ -49,3 +51,12 @@ def test_climbs_again_after_a_shock_that_passed(attune, method, seed):
     assert Outcome.RETREATED in loop.outcomes()
     assert loop.kernel.mode in (Mode.READY, Mode.TRIAL)
     assert climbed(loop) > 1.08
+
+
+@pytest.mark.parametrize("late", [0, 1, 2, 3])
+@pytest.mark.parametrize("method", ALL)
+def test_a_shock_that_strikes_an_open_trial_puts_no_wall_up(attune, method, late):
+    loop = begun(attune, method, attrs.evolve(WIND, start=WIND.start + late))
+    assert Outcome.RETREATED in loop.outcomes()
+    assert loop.kernel.mode in (Mode.READY, Mode.TRIAL)
+    assert climbed(loop) > 1.0
