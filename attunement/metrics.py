@@ -362,10 +362,9 @@ class MetricsServer:
         try:
             self._server, self._thread = start_http_server(port, host, metrics.registry)
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            why = (
-                "is taken by another program or run" if taken else f"cannot be listened at: {error.strerror}"
-            )
+            why = f"cannot be listened at: {error.strerror}"
+            if error.errno == errno.EADDRINUSE:
+                why = "is taken by another program or run"
             raise MetricsError(f"metrics.port {port} on {host} {why}") from error
 
     @property

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -172,13 +172,13 @@ def details(found: Sequence[Cell], method: str) -> Table:
 def engine_cases(folder: Path | None) -> dict[str, Config]:
     """Return what the CAL engine is shown, by name."""
     base = fold.configured("hold", 0)
-    low, shock = attrs.evolve(base.source, psi=0.75), partial(attrs.evolve, base.source)
+    usual, low = base.source, attrs.evolve(base.source, psi=0.75)
     sources = {
-        "fold in range": base.source,
+        "fold in range": usual,
         "Ψ drifts towards the fold": attrs.evolve(low, shocks=(Shock("drift", 300, 600, 1.3),)),
         "Ψ jumps by 30 %": attrs.evolve(low, shocks=(Shock("psi", 400, 400, 1.3),)),
-        "latency": shock(shocks=(Shock("latency", 400, 200, 3.0, 0.3),)),
-        "partition": shock(shocks=(Shock("partition", 400, 200, 0.5, 0.3),)),
+        "latency": attrs.evolve(usual, shocks=(Shock("latency", 400, 200, 3.0, 0.3),)),
+        "partition": attrs.evolve(usual, shocks=(Shock("partition", 400, 200, 0.5, 0.3),)),
     }
     cases = {name: attrs.evolve(base, source=source) for name, source in sources.items()}
     if folder is not None:
@@ -190,9 +190,8 @@ def on_engine(task: tuple[str, Config, str, int, int]) -> tuple[str, fold.Run]:
     """Run one optimizer on the CAL engine."""
     name, case, method, seed, cycles = task
     # A trace is the same for every seed, and so is the engine that it was calibrated on.
-    is_trace = case.source.kind == "trace"
-    config = trace.chosen(case, method, seed) if is_trace else fold.seeded(case, method, seed)
-    return name, fold.attuned(config, cycles)
+    configure = fold.chosen if case.source.kind == "trace" else fold.seeded
+    return name, fold.attuned(configure(case, method, seed), cycles)
 
 
 def mapped(scheduler: str, workers: int, work: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:

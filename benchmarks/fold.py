@@ -117,11 +117,15 @@ def configured(optimizer: str, seed: int) -> Config:
 def seeded(base: Config, optimizer: str, seed: int) -> Config:
     """Return a configuration of the simulator for one optimizer, with one seed for all that has one."""
     return attrs.evolve(
-        base,
-        optimizer=attrs.evolve(base.optimizer, name=optimizer, seed=seed),
+        chosen(base, optimizer, seed),
         engine=attrs.evolve(base.engine, seed=seed),
         source=attrs.evolve(base.source, seed=seed),
     )
+
+
+def chosen(base: Config, optimizer: str, seed: int) -> Config:
+    """Return a configuration with another optimizer, and its seed."""
+    return attrs.evolve(base, optimizer=attrs.evolve(base.optimizer, name=optimizer, seed=seed))
 
 
 def attuned(config: Config, cycles: int) -> Run:

@@ -22,7 +22,7 @@ from rich.progress import Progress
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
 from attunement.config_schema import Config
-from benchmarks.fold import LAST, Run, attuned, table
+from benchmarks.fold import LAST, Run, attuned, chosen, table
 
 OPTIMIZERS = ("hold", "gradient", "pid", "slsqp", "supervisor")
 
@@ -41,11 +41,6 @@ def calibrated(folder: Path) -> Config:
         h_internal_severe=baseline.h_internal_severe,
     )
     return attrs.evolve(config, safety=safety)
-
-
-def chosen(config: Config, optimizer: str, seed: int) -> Config:
-    """Return a configuration with another optimizer, and its seed."""
-    return attrs.evolve(config, optimizer=attrs.evolve(config.optimizer, name=optimizer, seed=seed))
 
 
 def one(task: tuple[Config, str, int, int]) -> Run:

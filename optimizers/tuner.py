@@ -24,7 +24,7 @@ RESOLUTION_SHARE = 1 / 1000
 WALL_SHARE = 1 / 16
 """Part of delta_max to which the place of a wall is searched for."""
 PATIENCE = 4
-"""Reverts in a row after which α is only probed, until a probe is better: a kernel counts them."""
+"""Reverts in a row after which α is only probed, until a probe is no worse: a kernel counts them."""
 RECENT = 3
 """Newest safe measurements between whose α a broken limit is no matter of α."""
 LAST_TICK = 2**53
@@ -237,7 +237,7 @@ class Tuner(ABC):
         return self._last
 
     def _beyond_doubt(self, wish: Wish, base: float) -> Wish:
-        """Probe on either side in turn, and step to what was found better."""
+        """Probe on either side in turn, and step to what was found no worse."""
         if self._promise is not None:
             return Wish(self._promise)
         self._probes += 1

@@ -1,5 +1,6 @@
 """A small model of the kernel's protocol, and J with a peak, noise and a hard limit."""
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -107,3 +108,14 @@ def plant_class() -> type[Plant]:
 @pytest.fixture
 def parabola() -> Callable[[float], Objective]:
     return lambda peak: lambda alpha, _cycle: 0.9 - 4 * (alpha - peak) ** 2
+
+
+@pytest.fixture
+def two_peaks() -> Objective:
+    """0.75 at α = 0.96, where a climb from 1 ends, and 0.88 at 1.13."""
+
+    def objective(alpha: float, _cycle: int) -> float:
+        high, low = (alpha - 1.13) / 0.05, (alpha - 0.96) / 0.06
+        return 0.55 + 0.33 * math.exp(-high * high) + 0.2 * math.exp(-low * low)
+
+    return objective

@@ -52,6 +52,20 @@ def test_retreats_before_a_moving_limit_arrives(space):
     assert high <= 1.114
 
 
+def test_does_not_flee_from_a_limit_that_has_stopped(space):
+    moved, stopped = 50, 40
+
+    def margin(alpha, cycle):
+        return 0.15 * (1.15 - 0.0024 * min(max(cycle - 30, 0), moved) - alpha)
+
+    near = [1.0 + 0.1 * (cycle % 2) for cycle in range(30)]
+    away = [1.1 - 0.0024 * cycle for cycle in range(moved)]
+    alphas = [*near, *away, *[away[-1]] * stopped]
+    # The limit stands at 1.03; three standard errors of one measurement are 0.01 of α.
+    _, high = taught(space, margin, alphas, noise=5e-4).range(1.01)
+    assert 1.01 < high <= 1.03
+
+
 def test_a_jump_is_a_surprise_and_bends_no_line(space):
     guard = taught(space, lambda _alpha, _: 0.001, climb(1.0, 1.12))
     before = guard.state()["mean"]

@@ -366,12 +366,7 @@ def test_supervisor_returns_when_the_model_fits_again(plant, space, parabola):
     assert abs(run.alphas[-1] - 1.1) < 0.03
 
 
-def two_peaks(alpha, _cycle):
-    high, low = (alpha - 1.13) / 0.05, (alpha - 0.96) / 0.06
-    return 0.55 + 0.33 * math.exp(-high * high) + 0.2 * math.exp(-low * low)
-
-
-def test_supervisor_walks_to_a_far_higher_peak_and_says_why(plant, space):
+def test_supervisor_walks_to_a_far_higher_peak_and_says_why(plant, space, two_peaks):
     for seed in range(4):
         optimizer = create("supervisor", space, {"seed": seed})
         run = plant(space, two_peaks, 0.005, seed).run(optimizer, 400)
@@ -389,7 +384,7 @@ def test_supervisor_does_not_walk_where_the_parabola_holds_everywhere(plant, spa
         assert optimizer.switches == ()
 
 
-def test_supervisor_tells_a_reason_with_one_suggestion(plant, space):
+def test_supervisor_tells_a_reason_with_one_suggestion(plant, space, two_peaks):
     optimizer = create("supervisor", space, {})
     told = []
     watched = Watched(optimizer, lambda supervisor, answer: told.append((supervisor.reason, answer is HOLD)))
@@ -400,7 +395,7 @@ def test_supervisor_tells_a_reason_with_one_suggestion(plant, space):
         assert sent[0].startswith(f"{switch.source} to {switch.target}: ")
 
 
-def test_supervisor_restores_a_walk_and_refuses_damaged_memory(plant, space):
+def test_supervisor_restores_a_walk_and_refuses_damaged_memory(plant, space, two_peaks):
     optimizer = create("supervisor", space, {})
     walks = []
 

@@ -8,20 +8,14 @@ import math
 import pytest
 
 from attunement.config_schema import Config
-from optimizers import NAMES, Outcome, Verdict, create
+from optimizers import NAMES, Outcome, Suggestion, Verdict, create
 
 METHODS = [name for name in NAMES if name != "hold" and not name.startswith("adversary:")]
 # What is left to the kernel's limit is for what really goes wrong.
 MOST = Config().safety.reverts_max - 2
 
 
-def two_peaks(alpha, _cycle):
-    high = 0.33 * math.exp(-(((alpha - 1.13) / 0.05) ** 2))
-    return 0.55 + high + 0.2 * math.exp(-(((alpha - 0.96) / 0.06) ** 2))
-
-
 LANDSCAPES = {
-    "two peaks": two_peaks,
     "kink at the start": lambda alpha, _: 0.9 - 8 * abs(alpha - 1.0),
     "sharp": lambda alpha, _: 0.9 - 40 * (alpha - 1.03) ** 2,
     "sharper than 0 at the ends": lambda alpha, _: 0.7 - 90 * (alpha - 1.05) ** 2,
@@ -35,10 +29,12 @@ LANDSCAPES = {
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("landscape", LANDSCAPES)
+@pytest.mark.parametrize("landscape", ["two peaks", *LANDSCAPES])
 @pytest.mark.parametrize("sigma", [0.0, 0.005])
-def test_steps_are_not_taken_back_until_the_kernel_latches(plant, space, method, landscape, sigma):
-    run = plant(space, LANDSCAPES[landscape], sigma, 0).run(create(method, space, {"seed": 0}), 250)
+def test_steps_are_not_taken_back_until_the_kernel_latches(plant, space, two_peaks, method, landscape, sigma):
+    objective = LANDSCAPES.get(landscape, two_peaks)
+    run = plant(space, objective, sigma, 0).run(create(method, space, {"seed": 0}), 250)
+    assert any(isinstance(answer, Suggestion) for answer in run.suggestions)
     assert run.longest_row_of_reverts <= MOST
 
 
@@ -46,13 +42,15 @@ def test_steps_are_not_taken_back_until_the_kernel_latches(plant, space, method,
 def test_reverts_are_counted_when_nothing_was_measured(space, method):
     told = create(method, space, {"seed": 0})
     told.tell(Outcome(0, 1.0, 0.9, Verdict.NONE, 1.0))
-    steps = 0
+    answers = []
     for cycle in range(1, 200, 2):
-        answer = told.ask()
-        steps += bool(getattr(answer, "alpha", None)) and not answer.probe
-        told.tell(Outcome(cycle, getattr(answer, "alpha", 1.0), math.nan, Verdict.REVERTED, 1.0))
+        answers.append(told.ask())
+        tried = answers[-1].alpha if isinstance(answers[-1], Suggestion) else 1.0
+        told.tell(Outcome(cycle, tried, math.nan, Verdict.REVERTED, 1.0))
         told.tell(Outcome(cycle + 1, 1.0, 0.9, Verdict.NONE, 1.0))
-    assert steps <= MOST
+    suggested = [answer for answer in answers if isinstance(answer, Suggestion)]
+    assert suggested
+    assert sum(not answer.probe for answer in suggested) <= MOST
 
 
 @pytest.mark.parametrize("method", METHODS)
