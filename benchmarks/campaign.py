@@ -32,6 +32,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from attunement.config_schema import Config, Shock
+from attunement.trace import TraceError
 from benchmarks import fold, foreign, trace
 from benchmarks.scenarios import CYCLES, SCENARIOS, Run, simulate
 
@@ -272,7 +273,7 @@ def put_into_page(page: Path, told: str, tables: Sequence[Table]) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """Return the options."""
+    """Return the options, and the cases of the CAL engine: a trace that cannot be read is told at once."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -288,7 +289,14 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write every figure to this file as well")
     parser.add_argument("--plots", type=Path, help="draw to this folder as well")
     parser.add_argument("--page", type=Path, help="put the tables between this page's two marks as well")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.trace is not None and not options.engine:
+        parser.error("--trace adds rows to those of --engine")
+    try:
+        options.cases = engine_cases(options.trace) if options.engine else {}
+    except TraceError as error:
+        parser.error(str(error))
+    return options
 
 
 def main() -> None:
@@ -307,11 +315,10 @@ def main() -> None:
         options.json.write_text(text + "\n", encoding="utf-8")
     if options.plots is not None:
         draw(runs, options.plots)
-    if options.engine:
-        cases = engine_cases(options.trace)
+    if options.cases:
         engine_tasks = [
-            (name, source, m, seed, max(options.cycles, 1000))
-            for name, source in cases.items()
+            (name, case, m, seed, max(options.cycles, 1000))
+            for name, case in options.cases.items()
             for m in methods
             if m in METHODS
             for seed in seeds
@@ -319,7 +326,7 @@ def main() -> None:
         with Progress(console=Console(stderr=True)) as progress:
             answers = mapped(options.scheduler, options.workers, on_engine, engine_tasks)
             results = list(progress.track(answers, total=len(engine_tasks), description="CAL engine"))
-        for name in cases:
+        for name in options.cases:
             tables.append(fold.table(run for case, run in results if case == name))
             tables[-1].title = f"CAL engine, {name}"
     for table in tables:

@@ -22,6 +22,7 @@ from rich.progress import Progress
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
 from attunement.config_schema import Config
+from attunement.trace import TraceError
 from benchmarks.fold import LAST, Run, attuned, chosen, table
 
 OPTIMIZERS = ("hold", "gradient", "pid", "slsqp", "supervisor")
@@ -58,7 +59,10 @@ def main() -> None:
     parser.add_argument("--cycles", type=int, default=4000)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    config = calibrated(options.folder)
+    try:
+        config = calibrated(options.folder)
+    except TraceError as error:
+        parser.error(str(error))
     tasks = [(config, name, seed, options.cycles) for name in OPTIMIZERS for seed in range(options.seeds)]
     with ProcessPoolExecutor() as pool, Progress(console=Console(stderr=True)) as progress:
         runs = list(progress.track(pool.map(one, tasks), total=len(tasks), description="running"))

@@ -23,3 +23,18 @@ def test_a_benchmark_tells_how_it_is_used(script):
     )
     assert told.returncode == 0, told.stderr
     assert "usage" in told.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "said"),
+    [
+        ("attunement.py", ["--trace", "nowhere"], "--trace adds rows to those of --engine"),
+        ("attunement.py", ["--engine", "--trace", "nowhere"], "nowhere: is no folder"),
+        ("trace.py", ["--folder", "nowhere"], "nowhere: is no folder"),
+    ],
+)
+def test_a_trace_that_cannot_be_shown_is_told_before_anything_is_run(script, options, said):
+    command = [sys.executable, f"benchmarks/{script}", *options]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 2
+    assert said in told.stderr
