@@ -81,14 +81,14 @@ class Guard:
         spread = 1.0 + float(h @ gain)
         error = figures - mean @ h
         scaled = error / np.sqrt(self._variance * spread)
-        if bool(np.any((figures < 0.0) & (scaled < -SURPRISE))):
+        if bool(((figures < 0.0) & (scaled < -SURPRISE)).any()):
             self._mean, self._cov = mean, cov
             return True
         self._count += 1
         worth = min(self._count + WORTH, MEMORY)
         miss = np.minimum(error * error / spread, 9.0 * self._variance)
-        self._mean = mean + np.outer(error, gain / spread)
-        self._cov = cov - np.outer(gain, gain) / spread
+        self._mean = mean + error[:, None] * (gain / spread)
+        self._cov = cov - gain[:, None] * gain / spread
         self._variance = np.maximum(self._variance + (miss - self._variance) / worth, self._least)
         return False
 
@@ -125,11 +125,13 @@ class Guard:
     def _range(self, base: float) -> tuple[float, float]:
         alphas = base + self._steps
         mean, cov = self._predicted()
-        h = np.stack([np.ones_like(alphas), (alphas - self._first) / self._space.delta_max, 0 * alphas])
+        h = np.zeros((3, len(alphas)))
+        h[0] = 1.0
+        h[1] = (alphas - self._first) / self._space.delta_max
         spread = np.sqrt(1.0 + np.einsum("ik,ij,jk->k", h, cov, h))
-        room = mean @ h - STANDARD_ERRORS * np.sqrt(self._variance)[:, None] * spread
-        worst = np.min(room / np.sqrt(self._variance)[:, None], axis=0)
-        safe = worst >= 0.0
+        noise = np.sqrt(self._variance)[:, None]
+        worst = ((mean @ h - STANDARD_ERRORS * noise * spread) / noise).min(axis=0)
+        safe = (worst >= 0.0).tolist()
         if not safe[POINTS]:
             best = self._retreat(worst)
             return float(alphas[best]), float(alphas[best])
