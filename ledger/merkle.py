@@ -34,14 +34,17 @@ class RightEdge:
         # Roots of the perfect subtrees of the size's binary digits, the largest first.
         self._stack: list[bytes] = []
 
-    def append(self, leaf: bytes) -> None:
-        """Add a leaf hash."""
+    def append(self, leaf: bytes) -> list[bytes]:
+        """Add a leaf hash, and return the roots of the perfect subtrees that end with it, by their level."""
         size = self.size
+        ending = [leaf]
         while size & 1:
             leaf = node_hash(self._stack.pop(), leaf)
+            ending.append(leaf)
             size >>= 1
         self._stack.append(leaf)
         self.size += 1
+        return ending
 
     def root(self) -> bytes:
         """Return the root of the tree as it is now."""

@@ -41,7 +41,8 @@ _HEX = {count: re.compile(f"[0-9a-f]{{{count}}}") for count in (_HASH_CHARACTERS
 # 64 bytes in base64: of the last digit only two bits are used, the others must be 0.
 _SIGNATURE = re.compile("[A-Za-z0-9+/]{85}[AQgw]==")
 _TIME = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z")
-_MEMBERS = {"body", "key", "kind", "prev", "seq", "signature", "timestamp", "v"}
+_WITHOUT_CLOCK = {"body", "key", "kind", "prev", "seq", "signature", "timestamp", "v"}
+_MEMBERS = (_WITHOUT_CLOCK, {*_WITHOUT_CLOCK, "clock"})
 
 # Both have one length, since a signature always takes 88 characters and a timestamp 27.
 _SIGNATURE_LENGTH = len('"signature":"",') + len(encode_base64(bytes(SIGNATURE_BYTES)))
@@ -187,7 +188,7 @@ def parse(stored: bytes) -> Record:
         members = canonical.parse(stored)
     except CanonicalError as error:
         raise RecordError(Fault.CANONICAL_FORM, str(error)) from error
-    if not (isinstance(members, dict) and members.keys() - {"clock"} == _MEMBERS):
+    if not (isinstance(members, dict) and members.keys() in _MEMBERS):
         raise RecordError(Fault.CANONICAL_FORM, "the members are not those of a record")
     version = members["v"]
     if not (type(version) is int and version == VERSION):

@@ -1,6 +1,6 @@
 """The tree over a growing log, with the tiles and bundles of its right edge."""
 
-from ledger.merkle import HASH_BYTES, RightEdge, perfect_root
+from ledger.merkle import HASH_BYTES, RightEdge
 from ledger.tiles import HEIGHT, WIDTH, Tile, encode_bundle_entry, partials
 
 
@@ -28,7 +28,7 @@ class Tree:
         Returns:
             The bundle and the tiles that it made full, and what they hold; mostly none.
         """
-        self._edge.append(leaf)
+        ending = self._edge.append(leaf)
         self._bundle += encode_bundle_entry(stored)
         self._levels[0] += leaf
         if self.size % WIDTH:
@@ -43,9 +43,7 @@ class Tree:
             full.append((Tile(level - 1, (self.size >> HEIGHT * level) - 1), hashes))
             if level == len(self._levels):
                 self._levels.append(bytearray())
-            self._levels[level] += perfect_root(
-                [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-            )
+            self._levels[level] += ending[HEIGHT * level]
         return full
 
     def partial(self) -> list[tuple[Tile, bytes]]:
