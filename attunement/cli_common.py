@@ -14,7 +14,7 @@ from attunement.config import load
 from attunement.config_schema import Config
 from attunement.key_files import first_key, with_pub
 from attunement.ledger_view import LedgerVerdict
-from ledger.chain import journal_path
+from ledger.chain import open_journal
 from ledger.frame import OVERHEAD
 
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
@@ -154,7 +154,5 @@ def verified(
 
 
 def _size(folder: Path) -> int:
-    try:
-        return os.stat(journal_path(folder)).st_size
-    except OSError as error:
-        raise ledger.LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error
+    with open_journal(folder) as stream:
+        return os.fstat(stream.fileno()).st_size

@@ -239,6 +239,8 @@ def open_journal(folder: str | os.PathLike[str]) -> BinaryIO:
     """
     try:
         return open(journal_path(folder), "rb")
+    except FileNotFoundError as error:
+        raise LedgerReadError(f"no ledger in {os.fspath(folder)}: it has no file {JOURNAL}") from error
     except OSError as error:
         raise LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error
 

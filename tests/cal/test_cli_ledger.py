@@ -246,7 +246,7 @@ def test_replay_of_a_true_ledger(told, deed):
 def test_a_ledger_that_cannot_be_read_is_an_error(told, tmp_path, command):
     code, out, err = told(*command, "--path", tmp_path / "none")
     assert (code, out) == (1, "")
-    assert f"error: cannot read {tmp_path / 'none'}/journal: No such file or directory" in err
+    assert f"error: no ledger in {tmp_path / 'none'}: it has no file journal" in err
 
 
 def test_a_broken_chain_ends_a_replay(told, deed, tmp_path):
