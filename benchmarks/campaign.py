@@ -252,28 +252,39 @@ def _cumulated(runs: Sequence[Run]) -> list[float]:
     return sums
 
 
-def put_into_page(page: Path, told: str, tables: Sequence[Table]) -> None:
-    """Replace what stands between a page's two marks by tables, in Markdown.
+def around_the_marks(page: Path) -> tuple[str, str]:
+    """Return what stands before a page's two marks and after them.
 
     Raises:
-        ValueError: the page does not have both marks, each once.
+        ValueError: the page does not have both.
+        OSError: it cannot be read.
     """
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARK)
+    between, _, after = rest.partition(MARK)
+    if between and MARK not in after:
+        return before, after
+    raise ValueError(f"{page} must hold the line {MARK} twice")
+
+
+def put_into_page(page: Path, told: str, tables: Sequence[Table]) -> None:
+    """Replace what stands between a page's two marks by tables, in Markdown; errors of `around_the_marks`."""
     text = io.StringIO()
     console = Console(file=text, width=1000)
     for table in tables:
         title, table.title, table.box = table.title, None, box.MARKDOWN
         console.print(f"\n**{title}**\n" if title else "")
         console.print(table)
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARK)
-    between, _, after = rest.partition(MARK)
-    if not (between and MARK not in after):
-        raise ValueError(f"{page} must hold the line {MARK} twice")
+    before, after = around_the_marks(page)
     lines = "\n".join(line.strip() for line in text.getvalue().splitlines())
     page.write_text(f"{before}{MARK}\n\n{told}\n{lines}\n\n{MARK}{after}", encoding="utf-8")
 
 
 def parsed() -> argparse.Namespace:
-    """Return the options, and the cases of the CAL engine: a trace that cannot be read is told at once."""
+    """Return the options, and the cases of the CAL engine.
+
+    What would fail after the run is told before it: a trace that cannot be read, a page without its marks, a
+    folder that is not there.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -292,9 +303,14 @@ def parsed() -> argparse.Namespace:
     options = parser.parse_args()
     if options.trace is not None and not options.engine:
         parser.error("--trace adds rows to those of --engine")
+    for option, folder in (("--plots", options.plots), ("--json", options.json and options.json.parent)):
+        if folder is not None and not folder.is_dir():
+            parser.error(f"{option}: {folder} is no folder")
     try:
         options.cases = engine_cases(options.trace) if options.engine else {}
-    except TraceError as error:
+        if options.page is not None:
+            around_the_marks(options.page)
+    except (TraceError, ValueError, OSError) as error:
         parser.error(str(error))
     return options
 

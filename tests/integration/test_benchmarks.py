@@ -30,10 +30,14 @@ def test_a_benchmark_tells_how_it_is_used(script):
     [
         ("attunement.py", ["--trace", "nowhere"], "--trace adds rows to those of --engine"),
         ("attunement.py", ["--engine", "--trace", "nowhere"], "nowhere: is no folder"),
+        ("attunement.py", ["--page", "nowhere.md"], "No such file or directory: 'nowhere.md'"),
+        ("attunement.py", ["--page", "LICENSE"], "LICENSE must hold the line"),
+        ("attunement.py", ["--plots", "nowhere"], "--plots: nowhere is no folder"),
+        ("attunement.py", ["--json", "nowhere/figures.json"], "--json: nowhere is no folder"),
         ("trace.py", ["--folder", "nowhere"], "nowhere: is no folder"),
     ],
 )
-def test_a_trace_that_cannot_be_shown_is_told_before_anything_is_run(script, options, said):
+def test_what_would_fail_after_a_run_is_told_before_it(script, options, said):
     command = [sys.executable, f"benchmarks/{script}", *options]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 2
