@@ -2,7 +2,9 @@
 
 Rows: a proposal without a ledger; the same with a signed record and no fsync, beside the signature alone;
 the same made durable, beside a bare append and fdatasync of as many bytes; the controller's own work in a
-cycle at 1,000 nodes × 8 dims, beside the engine's cycle. Medians and 95th percentiles.
+cycle at 1,000 nodes × 8 dims, beside the engine's cycle. All rows take turns, so that they meet the same
+moods of the machine. Medians count: over all turns, and of the quietest one, which is what the machine gives
+while others that share it leave it alone.
 
     python benchmarks/latency.py
 """
@@ -19,6 +21,9 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from itertools import chain
 from statistics import median, quantiles
 
 import attrs
@@ -40,6 +45,7 @@ from ledger import Ledger, NoteSigner, Signers, SigningKey
 
 _PROPOSAL = Proposal(1.01, Kind.STEP, "attunement_controller", "gradient step")
 _GAINS = (Nano(300_000_000),) * 3
+TURNS = 40
 _READING = Reading(1, Nano(NANO), Nano(NANO // 2), Nano(1000), Nano(990_000_000), _GAINS, _GAINS)
 
 
@@ -65,89 +71,109 @@ class NoEngine:
         """Forget α."""
 
 
-def timed(call: Callable[[], object], times: int, before: Callable[[], object] = lambda: None) -> list[float]:
+def timed(call: Callable[[], object], times: int) -> list[float]:
     """Return the microseconds that each call took."""
     taken = []
     for _ in range(times):
-        before()
         begun = time.perf_counter_ns()
         call()
         taken.append((time.perf_counter_ns() - begun) / 1000)
     return taken
 
 
-def proposing(ledger: NoLedger | Journal, times: int) -> list[float]:
-    """Time `propose` on the same state, over and over."""
-    authority = Nobody()
-    engine = NoEngine()
-    limits = kernel_limits(Config())
-    begun = SafetyKernel.start(limits, 1.0, ledger, engine, authority, actor="benchmark", reason="benchmark")
-    state = begun.state
-    taken = []
-    for _ in range(times):
-        kernel = SafetyKernel(limits, state, ledger, engine, authority)
-        taken += timed(lambda: kernel.propose(_PROPOSAL, _READING), 1)  # noqa: B023 - called at once
-    return taken
+class Proposing:
+    """Proposals on the same state, over and over."""
+
+    def __init__(self, ledger: NoLedger | Journal) -> None:
+        self._ledger = ledger
+        self._limits = kernel_limits(Config())
+        begun = SafetyKernel.start(
+            self._limits, 1.0, ledger, NoEngine(), Nobody(), actor="benchmark", reason="benchmark"
+        )
+        self._state = begun.state
+
+    def __call__(self, times: int) -> list[float]:
+        """Time `propose`."""
+        taken = []
+        for _ in range(times):
+            kernel = SafetyKernel(self._limits, self._state, self._ledger, NoEngine(), Nobody())
+            taken += timed(lambda: kernel.propose(_PROPOSAL, _READING), 1)  # noqa: B023 - called at once
+        return taken
 
 
-def bare_append(path: Path, size: int, times: int) -> list[float]:
-    """Time an append of size bytes and its fdatasync."""
+class Attuning:
+    """An engine and its controller, without ledger and settle delay."""
+
+    def __init__(self, nodes: int, dims: int) -> None:
+        base = Config()
+        config = attrs.evolve(base, source=attrs.evolve(base.source, nodes=nodes, dims=dims))
+        self._engine = build_engine(config)
+        limits = kernel_limits(config)
+        kernel = SafetyKernel.start(
+            limits, 1.0, NoLedger(), self._engine, Nobody(), actor="benchmark", reason="benchmark"
+        )
+        self.controller = LambdaAttunementController(
+            self._engine,
+            Sensors(self._engine, coherence_window=1, rho=0.0, first_cycle=0),
+            kernel,
+            BoundedOptimizer(build_optimizer(config), timeout_s=0.5),
+            AcceptanceTest(None, limits.tolerance_max),
+            settle_delay_s=0.0,
+            trial_deadline_s=5.0,
+        )
+        self._cycles_us: list[float] = []
+
+    def __call__(self, times: int) -> list[float]:
+        """Time the controller's own work in a cycle."""
+        self._cycles_us, own_us = [], []
+        for _ in range(times):
+            self._cycles_us += timed(self._engine.run_cycle, 1)
+            own_us += timed(self.controller.update, 1)
+        return own_us
+
+    def cycles(self, _times: int) -> list[float]:
+        """Return the times of the engine's cycles between which the controller was timed last."""
+        return self._cycles_us
+
+
+def bare_append(descriptor: int, size: int) -> Callable[[int], list[float]]:
+    """Return what times an append of size bytes and its fdatasync."""
     line = bytes(size)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        return timed(lambda: (os.write(descriptor, line), os.fdatasync(descriptor)), times)
-    finally:
-        os.close(descriptor)
-
-
-def cycles(nodes: int, dims: int, times: int) -> tuple[list[float], list[float]]:
-    """Time the engine's cycle and the controller's own work in it, without ledger and settle delay."""
-    base = Config()
-    config = attrs.evolve(base, source=attrs.evolve(base.source, nodes=nodes, dims=dims))
-    engine = build_engine(config)
-    limits = kernel_limits(config)
-    authority = Nobody()
-    kernel = SafetyKernel.start(limits, 1.0, NoLedger(), engine, authority, actor="benchmark", reason="b")
-    controller = LambdaAttunementController(
-        engine,
-        Sensors(engine, coherence_window=1, rho=0.0, first_cycle=0),
-        kernel,
-        BoundedOptimizer(build_optimizer(config), timeout_s=0.5),
-        AcceptanceTest(None, limits.tolerance_max),
-        settle_delay_s=0.0,
-        trial_deadline_s=5.0,
-    )
-    engine_us, controller_us = [], []
-    for _ in range(times):
-        engine_us += timed(engine.run_cycle, 1)
-        controller_us += timed(controller.update, 1)
-    controller.stop()
-    return engine_us, controller_us
+    return partial(timed, lambda: (os.write(descriptor, line), os.fdatasync(descriptor)))
 
 
 def main() -> None:
     """Measure and print the table."""
     argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0]).parse_args()
-    table = Table("what", "median µs", "p95 µs", "target")
-
-    def row(name: str, taken: list[float], target: str = "") -> None:
-        table.add_row(name, f"{median(taken):.1f}", f"{quantiles(taken, n=20)[-1]:.1f}", target)
-
-    row("propose, no ledger", proposing(NoLedger(), 20_000), "≤ 5")
     key = SigningKey(bytes(32))
     signers = Signers(key, NoteSigner("benchmark.example/log", SigningKey(bytes([1] * 32))))
-    with tempfile.TemporaryDirectory() as folder:
-        with Ledger.open(Path(folder) / "unsynced", signers, sync=lambda _: None) as ledger:
-            row("propose, signed record, no fsync", proposing(Journal(ledger), 5_000), "≤ 100")
-            size = (Path(folder) / "unsynced" / "journal").stat().st_size // ledger.head().sequence
-        message = bytes(size)
-        row(f"  the signature alone, {size} bytes", timed(lambda: key.sign(message), 5_000))
-        with Ledger.open(Path(folder) / "synced", signers) as ledger:
-            row("propose, durable record", proposing(Journal(ledger), 1_000))
-        row(f"  bare append + fdatasync, {size} bytes", bare_append(Path(folder) / "bare", size, 1_000))
-    engine_us, controller_us = cycles(1000, 8, 1_000)
-    row("controller's own work, 1,000 × 8", controller_us, "≤ 1000")
-    row("  the engine's cycle", engine_us)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        unsynced = stack.enter_context(Ledger.open(folder / "unsynced", signers, sync=lambda _: None))
+        synced = stack.enter_context(Ledger.open(folder / "synced", signers))
+        signed = Proposing(Journal(unsynced))
+        begun = unsynced.health(0.0).size_bytes
+        signed(1)
+        size = unsynced.health(0.0).size_bytes - begun
+        bare = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        stack.callback(os.close, bare)
+        attuning = Attuning(1000, 8)
+        stack.callback(attuning.controller.stop)
+        rows: tuple[tuple[str, Callable[[int], list[float]], int, str], ...] = (
+            ("propose, no ledger", Proposing(NoLedger()), 1_000, "≤ 5"),
+            ("propose, signed record, no fsync", signed, 250, "≤ 100"),
+            (f"  the signature alone, {size} bytes", partial(timed, lambda: key.sign(bytes(size))), 250, ""),
+            ("propose, durable record", Proposing(Journal(synced)), 50, ""),
+            (f"  bare append + fdatasync, {size} bytes", bare_append(bare, size), 50, ""),
+            ("controller's own work, 1,000 × 8", attuning, 50, "≤ 1000"),
+            ("  the engine's cycle", attuning.cycles, 50, ""),
+        )
+        turns = [[measure(times) for _, measure, times, _ in rows] for _ in range(TURNS)]
+    table = Table("what", "median µs", "quietest", "p95", "target")
+    for (name, _, _, target), taken in zip(rows, zip(*turns, strict=True), strict=True):
+        every = list(chain.from_iterable(taken))
+        figures = (median(every), min(map(median, taken)), quantiles(every, n=20)[-1])
+        table.add_row(name, *(f"{figure:.1f}" for figure in figures), target)
     console = Console(width=100)
     console.print(f"CPython {platform.python_version()}, {platform.python_compiler()}")
     console.print(table)
