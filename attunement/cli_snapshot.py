@@ -12,12 +12,14 @@ from attunement.assembly import build_optimizer
 from attunement.cli_common import (
     config_option,
     configuration,
+    first_public_key,
     followed,
     json_option,
     ledger_path,
     path_option,
     public_key,
     public_key_option,
+    verified,
 )
 from attunement.config_schema import Config
 from attunement.optimizer_memory import OptimizerMemoryError, put, read_memory, restore_memory
@@ -37,15 +39,18 @@ _MODE = 0o644
 def save_command(config_path: Path | None, path: Path | None, file: Path, as_json: bool) -> None:
     """Write a signed snapshot of what the ledger says to the new FILE; the optimizer's memory to FILE.memory.
 
-    Every decision is derived again first: a ledger with one that the rules do not give is not saved (exit
-    code 3). The memory is there only if the configuration keeps one (optimizer.memory_path).
+    The ledger is verified first, and every decision derived again: one that does not verify, or holds what
+    the rules or the operators' orders do not give, is not saved (exit code 3). The memory is there only if
+    the configuration keeps one (optimizer.memory_path).
 
     Example: lambda-attunement save monday.snapshot
     """
     config = configuration(config_path)
     key = ledger.load_private(config.logging.key_path)
+    folder = ledger_path(config, path)
+    head = _whole(folder, first_public_key(config, folder))
     surveyor = Surveyor()
-    surveyor.follow(followed(ledger_path(config, path), "replaying"))
+    surveyor.follow(followed(folder, "replaying"), until=head)
     surveyor.check_signer(key.verify_key)
     snapshot = surveyor.snapshot()
     try:
@@ -72,17 +77,18 @@ def load_command(
 ) -> None:
     """Check the snapshot in FILE against the ledger; put back the optimizer's memory that is beside it.
 
-    The kernel's state is what the ledger says, and nothing here changes it. Every decision up to the snapshot
-    is derived again; exit code 3 if the snapshot is not what they lead to.
+    The kernel's state is what the ledger says, and nothing here changes it. The ledger is verified, and every
+    decision up to the snapshot derived again; exit code 3 if the snapshot is not what they lead to.
 
     Example: lambda-attunement load monday.snapshot
     """
     config = configuration(config_path)
     folder, key = ledger_path(config, path), public_key(config, public_key_path)
     snapshot = read_snapshot(file, key)
+    _whole(folder, first_public_key(config, folder, public_key_path))
     surveyor = Surveyor()
-    surveyor.follow(followed(folder, "replaying"), until=snapshot.head.sequence)
     try:
+        surveyor.follow(followed(folder, "replaying"), until=snapshot.head)
         surveyor.check(snapshot)
     except SnapshotError as error:
         raise SnapshotError(f"{file} does not hold: {error}") from error
@@ -114,6 +120,15 @@ def read_snapshot(file: Path, key: ledger.VerifyKey) -> Snapshot:
         return Snapshot.parse(data, key)
     except SnapshotError as error:
         raise SnapshotError(f"{file} does not hold: {error}") from error
+
+
+def _whole(folder: Path, key: ledger.VerifyKey) -> ledger.Head:
+    """Verify a ledger, of which a last record need not be ended yet, and return its last good record."""
+    found = verified(folder, key, None)
+    is_good = found.is_verified or found.report.verdict is ledger.Verdict.TORN_TAIL
+    if is_good and found.report.head is not None:
+        return found.report.head
+    raise SnapshotError(found.sentence)
 
 
 def _save_memory(config: Config, file: Path) -> None:

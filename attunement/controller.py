@@ -40,9 +40,11 @@ _TOLD = {
 
 
 class Orders(Protocol):
-    """What gives orders at a reading, before an optimizer may propose on it."""
+    """What gives orders at a reading, before an optimizer may propose on it; to stop, in any cycle."""
 
     def attend(self, reading: Reading) -> tuple[Entry, ...]: ...
+
+    def stop(self) -> tuple[Entry, ...]: ...
 
 
 class LambdaAttunementController:
@@ -178,7 +180,7 @@ class LambdaAttunementController:
                 return self._missed(f"measured at α = {measurement.alpha}, in force is {self._kernel.alpha}")
             self._acceptance.observe(measurement.alpha, measurement.objective)
             if self._is_settling(reading):
-                return self._report(measurement, (), None)
+                return self._report(measurement, self._stopped(), None)
             return self._decided(measurement, reading)
 
     def _newest(self) -> Reading:
@@ -203,6 +205,9 @@ class LambdaAttunementController:
         if self._orders is None or self._kernel.mode is Mode.TRIAL:
             return ()
         return self._orders.attend(reading)
+
+    def _stopped(self) -> tuple[Entry, ...]:
+        return () if self._orders is None else self._orders.stop()
 
     def _is_settling(self, reading: Reading) -> bool:
         age_s = self._kernel.trial_age_s
@@ -256,7 +261,7 @@ class LambdaAttunementController:
         return (entry,)
 
     def _missed(self, reason: str) -> CycleReport:
-        return self._report(None, (self._kernel.miss(ACTOR, reason),), None)
+        return self._report(None, (self._kernel.miss(ACTOR, reason), *self._stopped()), None)
 
     def _report(
         self, measurement: Measurement | None, entries: tuple[Entry, ...], answer: Answer | None

@@ -65,8 +65,16 @@ OnAnswer = Callable[[Answer], object]
 """Is told what became of an order, in the thread that carried it out."""
 
 
+@attrs.frozen(eq=False)
+class _Waiting:
+    action: Action
+    # Gives the order, None if it is to be dropped.
+    sign: Callable[[], SignedOrder | None]
+    tell: OnAnswer
+
+
 class OrderDesk:
-    """Hands orders to the kernel, one after the other.
+    """Hands orders to the kernel, one after the other; a freeze before all others.
 
     An order that moves α further than the policy's Δ goes on step by step, each of them a trial, until α is
     there, a step is refused or taken back, or anything else is decided in between.
@@ -85,7 +93,7 @@ class OrderDesk:
         self._governance = governance
         self._required = required
         # Added to by any thread, taken from by the one that attends.
-        self._queue: deque[tuple[Callable[[], SignedOrder | None], OnAnswer]] = deque()
+        self._queue: deque[_Waiting] = deque()
         self._moving: SignedOrder | None = None
         self.answers: list[Answer] = []
         # Who is told of the order that is being carried out.
@@ -109,7 +117,8 @@ class OrderDesk:
             on_answer: Told what became of each; None keeps it in `answers`.
         """
         for signed in orders:
-            self._queue.append((partial(_as_it_is, signed), on_answer or self.answers.append))
+            tell = on_answer or self.answers.append
+            self._queue.append(_Waiting(signed.terms.action, partial(_as_it_is, signed), tell))
 
     def have_signed(self, signatory: Signatory, action: Action, subject: tuple[int, ...] = ()) -> None:
         """Have a present operator sign an order at the reading; dropped if the latch is another by then."""
@@ -121,7 +130,7 @@ class OrderDesk:
             drafted = self._governance.draft(action, subject, signatory.actor, signatory.reason)
             return sign_order(signatory.key, drafted)
 
-        self._queue.append((sign, self.answers.append))
+        self._queue.append(_Waiting(action, sign, self.answers.append))
 
     def attend(self, reading: Reading) -> tuple[Entry, ...]:
         """Carry out what can be on this reading.
@@ -131,33 +140,51 @@ class OrderDesk:
             LedgerUnavailableError: a decision could not be recorded; it was not applied.
             PolicyMismatchError: the limits that are required were not adopted.
         """
-        entries: list[Entry] = []
+        entries = list(self.stop())
         if self._moving is not None:
             entries += self._go_on(self._moving, reading)
         while self._queue and self._moving is None and self._kernel.mode is not Mode.TRIAL:
-            sign, tell = self._queue[0]
-            signed = sign()
+            waiting = self._queue[0]
+            signed = waiting.sign()
             if signed is not None and not self._is_timely(signed, reading):
                 break
             self._queue.popleft()
-            self._tell = tell
+            self._tell = waiting.tell
             if signed is not None:
                 entries += self._carry_out(signed, reading)
         self._check_policy()
         return tuple(entries)
 
+    def stop(self) -> tuple[Entry, ...]:
+        """Carry out a freeze, where there is something to freeze: it waits for no reading, trial or order.
+
+        Raises:
+            LedgerUnavailableError: a decision could not be recorded; it was not applied.
+        """
+        entries: list[Entry] = []
+        for waiting in [one for one in self._queue if one.action is Action.FREEZE]:
+            state = self._kernel.state
+            if (state.resume if state.mode is Mode.TRIAL else state.mode) is not Mode.READY:
+                break
+            self._queue.remove(waiting)
+            signed = waiting.sign()
+            # An order that moves α hears itself of being given up, at the reading that finds it so.
+            told, self._tell = self._tell, waiting.tell
+            if signed is not None:
+                entries += self._freeze(signed)
+            self._tell = told
+        return tuple(entries)
+
     def _is_timely(self, signed: SignedOrder, reading: Reading) -> bool:
         # A reading whose judgement moved α was measured at another α than is in force: what is judged on a
-        # reading would be refused, and used up, for no fault of its own. Nothing else waits, a freeze least.
+        # reading would be refused, and used up, for no fault of its own. Nothing else waits.
         return reading.alpha == self._kernel.state.alpha or signed.terms.action not in _ON_A_READING
 
     def _carry_out(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
         terms = signed.terms
         match terms.action:
             case Action.FREEZE:
-                is_authorised = self._governance.authorises(kernel_order(signed, ()))
-                entries = (self._kernel.freeze(terms.actor, terms.reason),) if is_authorised else ()
-                return self._answered(signed, entries, is_authorised)
+                return self._freeze(signed)
             case Action.UNFREEZE | Action.APPROVE:
                 return self._answered(signed, (self._kernel.approve(kernel_order(signed, ()), reading),))
             case Action.OVERRIDE | Action.ROLLBACK:
@@ -170,6 +197,11 @@ class OrderDesk:
         entry = self._kernel.set_limits(kernel_order(signed, terms.subject), _limits(terms.subject))
         return self._answered(signed, (entry,))
 
+    def _freeze(self, signed: SignedOrder) -> tuple[Entry, ...]:
+        is_authorised = self._governance.authorises(kernel_order(signed, ()))
+        entries = (self._kernel.freeze(signed.terms.actor, signed.terms.reason),) if is_authorised else ()
+        return self._answered(signed, entries, is_authorised)
+
     def _go_on(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
         self._moving = None
         underway = self._governance.book.underway
@@ -178,7 +210,9 @@ class OrderDesk:
         alpha = self._kernel.state.alpha
         if alpha == signed.terms.subject[-1]:
             return self._answer(signed, False, (f"α = {to_float(alpha):.9f} is committed",))
-        return self._answer(signed, True, (f"given up at α = {to_float(alpha):.9f}: a step was taken back",))
+        return self._answer(
+            signed, True, (f"given up at α = {to_float(alpha):.9f}: a step was taken back or α frozen",)
+        )
 
     def _step(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
         alpha, step_max = self._kernel.state.alpha, self._kernel.limits.step_max

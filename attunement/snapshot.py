@@ -17,6 +17,7 @@ from attunement.governance import follow
 from attunement.journal import entry_of, figures_body, limits_of, resume_point, state_body, state_of
 from attunement.ledger_view import Status
 from attunement.order import OrderError
+from attunement.order_audit import OrderAuditor
 from attunement.order_book import Commit, OrderBook
 from attunement.replay import Mismatch, Replay, is_decision
 from kernel import Limits, Mode, State
@@ -252,7 +253,7 @@ class Surveyor:
 
     def __init__(self) -> None:
         self.mismatches: list[Mismatch] = []
-        self._replay = Replay()
+        self._replay = Replay(OrderAuditor(None))
         self._book = OrderBook(order_ttl_s=0.0)
         self._verdicts: dict[str, int] = {}
         self._head: Record | None = None
@@ -261,12 +262,13 @@ class Surveyor:
         # Where each record's frame begins, and where the last one ends.
         self._places = array("Q", [0])
 
-    def follow(self, records: Iterable[Record], until: int | None = None) -> None:
-        """Take in records, up to and with the one of the sequence `until` if it is given.
+    def follow(self, records: Iterable[Record], until: Head | None = None) -> None:
+        """Take in records, up to and with the one at `until` if it is given.
 
         Raises:
             LedgerReadError, LedgerTamperedError: as of what yields them.
             JournalError: a record says that it holds an order or a vote, and does not.
+            SnapshotError: another record than `until` is at its place, or none.
         """
         for record in records:
             self.mismatches += self._replay.follow(record)
@@ -278,8 +280,11 @@ class Surveyor:
             if is_decision(record):
                 word = str(record.body.get("verdict"))
                 self._verdicts[word] = self._verdicts.get(word, 0) + 1
-            if record.sequence == until:
-                return
+            if until is not None and record.sequence == until.sequence:
+                break
+        last = self._head
+        if until is not None and (last is None or Head(last.sequence, last.hash_hex) != until):
+            raise SnapshotError(f"the ledger has no record {until.sequence} with the hash {until.hash_hex}")
 
     def snapshot(self) -> Snapshot:
         """Return a snapshot of where the ledger stands after the records so far.

@@ -140,7 +140,9 @@ def test_an_override_that_breaks_a_limit_on_its_way_stops_before_it(attune, scri
     loop = begun(attune, engine, wishes)
     handed_in(loop, Action.OVERRIDE, (1_100_000_000,), cycles=4)
     assert loop.kernel.state.good == 1_020_000_000
-    assert answers(loop) == [("override", True, ("given up at α = 1.020000000: a step was taken back",))]
+    assert answers(loop) == [
+        ("override", True, ("given up at α = 1.020000000: a step was taken back or α frozen",))
+    ]
     loop.engine.run(5)
     assert loop.kernel.state.good == 1_020_000_000
 
@@ -249,15 +251,66 @@ def test_the_tolerance_of_a_new_policy_is_kept_at_once(attune, scripted_engine, 
 
 def test_orders_wait_for_an_open_trial_and_come_before_the_next(attune, scripted_engine, wishes):
     loop = attune(scripted_engine(), wishes(*[Suggestion(1.01)] * 9), charter=ONE)
-    order = sign_order(INES, loop.governance.draft(Action.FREEZE, (), "ines", "stop"))
-    later = sign_order(INES, loop.governance.draft(Action.OVERRIDE, (990_000_000,), "ines", "lower"))
-    loop.desk.submit([later, order])
+    lower, back = (
+        sign_order(INES, loop.governance.draft(Action.OVERRIDE, (alpha,), "ines", "lower"))
+        for alpha in (990_000_000, 1_000_000_000)
+    )
+    loop.desk.submit([lower, back])
     assert loop.desk.waiting == 2
     loop.controller.start()
     loop.engine.run(1)
     assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.TRIAL, 0.99, 2)
     loop.engine.run(1)
-    assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.FROZEN, 0.99, 0)
+    assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.TRIAL, 1.0, 1)
+
+
+def test_a_freeze_waits_for_no_order_that_came_before_it(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes)
+    drafted = loop.governance.draft(Action.OVERRIDE, (1_100_000_000,), "ines", "higher")
+    loop.desk.submit([sign_order(INES, drafted)])
+    handed_in(loop, Action.FREEZE)
+    assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.FROZEN, 1.0, 0)
+    (first, second) = answers(loop)
+    assert first == ("freeze", False, ("frozen",))
+    assert (second[:2], second[2][0].startswith("latch is none, must be record")) == (
+        ("override", True),
+        True,
+    )
+
+
+def test_a_freeze_stops_an_order_on_its_way(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes)
+    handed_in(loop, Action.OVERRIDE, (1_100_000_000,), cycles=2)
+    handed_in(loop, Action.FREEZE)
+    assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.FROZEN, 1.04, 0)
+    assert answers(loop) == [
+        ("freeze", False, ("frozen",)),
+        ("override", True, ("given up at α = 1.040000000: a step was taken back or α frozen",)),
+    ]
+
+
+def test_a_freeze_that_nobody_signed_stops_nothing(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes)
+    handed_in(loop, Action.OVERRIDE, (1_060_000_000,))
+    handed_in(loop, Action.FREEZE, key=OMAR, cycles=4)
+    assert (loop.kernel.mode, loop.kernel.alpha) == (Mode.READY, 1.06)
+    assert [one[:2] for one in answers(loop)] == [("freeze", True), ("override", False)]
+
+
+def test_a_freeze_waits_for_no_trial_that_settles(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes, Suggestion(1.01), settle_delay_s=900.0, deadline_s=999.0)
+    assert (loop.kernel.mode, loop.kernel.alpha) == (Mode.TRIAL, 1.01)
+    handed_in(loop, Action.FREEZE)
+    assert (loop.kernel.mode, loop.kernel.alpha, loop.engine.applied[-1]) == (Mode.FROZEN, 1.0, 1.0)
+    assert [entry.event for entry in loop.reports[-1].entries] == ["freeze"]
+
+
+def test_a_freeze_waits_for_no_reading(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes)
+    loop.engine.h_internal = float("nan")
+    handed_in(loop, Action.FREEZE)
+    assert loop.kernel.mode is Mode.FROZEN
+    assert answers(loop) == [("freeze", False, ("frozen",))]
 
 
 def test_an_operator_who_is_present_signs_for_the_latch_that_was_there(attune, scripted_engine, wishes):

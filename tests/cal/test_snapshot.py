@@ -35,7 +35,7 @@ from attunement.order import Action, sign_order
 from attunement.order_book import Commit, OrderBook
 from attunement.running import run_cycles
 from attunement.snapshot import DOMAIN, Snapshot, SnapshotError, Surveyor
-from kernel import Mode
+from kernel import Mode, Order
 from ledger import (
     Head,
     Kind,
@@ -43,6 +43,7 @@ from ledger import (
     LedgerTamperedError,
     SigningKey,
     VerifyKey,
+    frame,
     load_private,
     read_records,
     verify,
@@ -50,6 +51,7 @@ from ledger import (
 from ledger import Verdict as LedgerVerdict
 from ledger.canonical import encode, parse
 from ledger.keys import encode_base64
+from ledger.record import Tip, encode_body, seal
 from optimizers.protocol import Outcome, Suggestion, Verdict
 
 
@@ -79,7 +81,8 @@ def path(tmp_path, signers):
 
 def surveyed(path, until=None):
     surveyor = Surveyor()
-    surveyor.follow(read_records(path), until)
+    records = list(read_records(path))
+    surveyor.follow(records, None if until is None else Head(until, records[until].hash_hex))
     return surveyor
 
 
@@ -723,5 +726,41 @@ def test_only_the_ledgers_own_key_saves(told, deed):
     assert told("keys", "init", "--path", deed.folder / "key")[0] == 0
     code, _, err = told("save", deed.file)
     assert code == 3
-    assert "is not the one that signs the ledger's records now" in err
+    assert f"error: ledger {deed.ledger}: unverifiable" in err
     assert not deed.file.exists()
+
+
+def test_a_ledger_that_does_not_verify_is_neither_saved_nor_loaded(told, deed):
+    # Whoever can write to the folder and has no key adds a record, and takes the checkpoint away.
+    assert told("save", deed.file)[0] == 0
+    *_, last = read_records(deed.ledger)
+    end = (deed.ledger / "journal").stat().st_size
+    tip = Tip(last.sequence, last.hash_hex, last.timestamp, end)
+    forged, _ = seal(tip, last.kind, encode_body(last.body), last.timestamp, SigningKey(bytes(32)))
+    with (deed.ledger / "journal").open("ab") as journal:
+        journal.write(frame.encode(forged))
+    (deed.ledger / "checkpoint").unlink()
+    for command in (("save", deed.folder / "other"), ("load", deed.file)):
+        code, out, err = told(*command)
+        assert (code, out) == (3, "")
+        assert f"error: ledger {deed.ledger}: tampered" in err
+    assert not (deed.folder / "other").exists()
+
+
+def test_a_record_that_was_not_ended_keeps_nothing_from_being_saved(told, deed):
+    with (deed.ledger / "journal").open("ab") as journal:
+        journal.write(bytes(3))
+    assert [told("save", deed.file)[0], told("load", deed.file)[0]] == [0, 0]
+
+
+def test_a_decision_that_nobody_ordered_is_not_saved(attune, scripted_engine, wishes):
+    loop = attune(scripted_engine(), wishes())
+    loop.controller.start()
+    loop.engine.run(2)
+    loop.controller.freeze("ines", "maintenance")
+    assert surveyed(loop.path).snapshot().state.mode is Mode.FROZEN
+    loop.governance.authorises = lambda order: True
+    loop.controller.approve(Order("approve", (), "ines", "maintenance is over", ""))
+    assert loop.kernel.mode is Mode.READY
+    with pytest.raises(SnapshotError, match="no authorised order comes before it"):
+        surveyed(loop.path).snapshot()
