@@ -16,12 +16,12 @@ from attunement.foreign import printable
 from attunement.journal import Journal, JournalError
 from attunement.objections import (
     ASKED_OF_KERNEL,
+    counting_objections,
     lapsed,
     later,
     misfits,
     objections,
     standing_objections,
-    vote_objections,
 )
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, new_nonce
 from attunement.order_book import (
@@ -164,7 +164,7 @@ class Governance:
             ):
                 return False
             self._record_votes(signed)
-            if any(objection for vote in signed.votes for objection in self._objections_to(signed, vote)):
+            if any(counting_objections(self.charter, self.book, signed.terms, vote) for vote in signed.votes):
                 return False
             votes = self.book.votes(signed.terms.order_id)
             short = self.charter.needed(Action.POLICY) - choices(votes, Choice.FOR)
@@ -186,19 +186,12 @@ class Governance:
         found = (*unfit, *objections(self.charter, self.book, signed, now, psi))
         return self._record(order, signed, found, psi, now)
 
-    def _objections_to(self, signed: SignedOrder, vote: Vote) -> tuple[str, ...]:
-        found = tuple(vote_objections(self.charter, signed.terms, vote))
-        earlier = [one for one in self.book.votes(signed.terms.order_id) if one.key_id == vote.key_id]
-        if earlier and earlier[0].choice is not vote.choice:
-            return (*found, f"key {vote.key_id} has voted {earlier[0].choice.value} before")
-        return found
-
     def _record_votes(self, signed: SignedOrder) -> None:
         terms, counted = signed.terms, self.book.votes(signed.terms.order_id)
         for vote in signed.votes:
             if vote in counted or (terms.order_id, vote) in self._refused:
                 continue
-            found = self._objections_to(signed, vote)
+            found = counting_objections(self.charter, self.book, terms, vote)
             if found:
                 self._refused.add((terms.order_id, vote))
             operator = self.charter.operator(vote.key_id)

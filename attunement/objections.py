@@ -74,6 +74,15 @@ def vote_objections(charter: Charter, terms: OrderTerms, vote: Vote) -> Iterator
         yield f"it is not a signature of this order by {printable(operator.name)}"
 
 
+def counting_objections(charter: Charter, book: OrderBook, terms: OrderTerms, vote: Vote) -> tuple[str, ...]:
+    """Return why a vote does not count now: it is no operator's, or takes back what he has voted before."""
+    found = tuple(vote_objections(charter, terms, vote))
+    earlier = [one for one in book.votes(terms.order_id) if one.key_id == vote.key_id]
+    if earlier and earlier[0].choice is not vote.choice:
+        return (*found, f"key {vote.key_id} has voted {earlier[0].choice.value} before")
+    return found
+
+
 def lapsed(book: OrderBook, terms: OrderTerms, now: str) -> Iterator[str]:
     """Yield why an order that was authorised before does not go on now."""
     if not now <= terms.expires:

@@ -8,6 +8,7 @@ import pytest
 from attunement.charter import Charter, Operator
 from attunement.cli import _exit_code
 from attunement.explain import Explainer
+from attunement.governance import kernel_order
 from attunement.order import Action, sign_order
 from attunement.order_audit import OrderAuditor
 from attunement.replay import Replay
@@ -91,7 +92,69 @@ def test_a_refused_order_authorises_nothing(records):
     lie, sequence = changed(
         records, lambda body: {**body, "verdict": "refused"}, event="order", action="unfreeze"
     )
-    assert [one.sequence for one in audited(lie)] == [sequence + 1]
+    assert [one.sequence for one in audited(lie)] == [sequence, sequence + 1]
+
+
+@pytest.mark.parametrize("action", ["freeze", "unfreeze", "persist", "override", "policy"])
+@pytest.mark.parametrize("said", [["the watch was asleep"], [], None], ids=str)
+def test_an_authorisation_turned_into_a_refusal_is_found_by_the_keys(records, action, said):
+    lie, sequence = changed(
+        records, lambda body: {**body, "verdict": "refused", "objections": said}, event="order", action=action
+    )
+    found = [one for one in audited(lie) if one.sequence == sequence]
+    assert [one.field for one in found] == ["objections"]
+
+
+def test_a_refusal_whose_order_cannot_be_read_is_found(records):
+    lie, sequence = changed(
+        records, lambda body: {**body, "order": {"v": 1}}, event="order", verdict="refused"
+    )
+    assert ("order", sequence) in {(one.field, one.sequence) for one in audited(lie)}
+
+
+def test_an_order_that_does_not_fit_what_the_kernel_was_asked_audits_clean(loop, records):
+    signed = loop.governance.draft(Action.OVERRIDE, (1_100_000_000,), "ines", "higher")
+    for key in (INES, OMAR):
+        signed = sign_order(key, signed)
+    reading = loop.controller._reading
+    entry = loop.kernel.override(kernel_order(signed, (1_020_000_000,)), 1.02, reading)
+    assert entry.verdict.outcome.value == "refused"
+    now = list(read_records(loop.path))
+    order, decision = now[len(records) :]
+    assert order.body["objections"] == [
+        "α asked for does not lie on the way from the one in force to 1.100000000"
+    ]
+    assert audited(now) == []
+    # Without the question nothing shows that it did not fit.
+    assert [(one.sequence, one.field) for one in audited(now[:-1])] == [(order.sequence, "objections")]
+    for change in ({"target": 1_040_000_000}, {"event": "approve"}):
+        lie = [*now[:-1], attrs.evolve(decision, body={**decision.body, **change})]
+        assert (order.sequence, "objections") in {(one.sequence, one.field) for one in audited(lie)}
+
+
+def test_a_counted_vote_turned_into_a_refused_one_is_found(records):
+    for objections in (["well"], []):
+        lie, sequence = changed(
+            records,
+            lambda body, said=objections: {**body, "verdict": "refused", "objections": said},
+            event="vote",
+            verdict="counted",
+        )
+        found = [one for one in audited(lie) if one.sequence == sequence]
+        assert [one.derived for one in found] == ["'counted' (nothing is against it)"]
+    lie, sequence = changed(records, lambda body: {**body, "objections": ["well"]}, event="vote")
+    assert [one.field for one in audited(lie) if one.sequence == sequence] == ["objections"]
+
+
+def test_steps_after_an_orders_life_are_found(records):
+    steps = [one.sequence for one in records if one.body.get("event") == "override"]
+    late = [
+        one if one.sequence < steps[1] - 1 else attrs.evolve(one, timestamp="2999-01-01T00:00:00.000000Z")
+        for one in records
+    ]
+    found = [one for one in audited(late) if one.sequence == steps[1]]
+    assert [one.field for one in found] == ["authorised"]
+    assert found[0].derived.startswith("0: expired at")
 
 
 def test_a_refusal_turned_into_an_authorisation_is_found_by_the_keys(records):
