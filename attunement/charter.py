@@ -1,12 +1,13 @@
 """Who governs, and by which rules, as the configuration says it and as the ledger keeps it."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import attrs
 
-from attunement.config_schema import ROOT, Config, ConfigError
+from attunement.config_schema import ORDER_TTL_MOST_S, ROOT, Config, ConfigError
 from attunement.order import Action, OrderError
 from kernel.quantity import NANO, Nano, round_nearest, to_float
 from ledger import JsonValue, KeyFileError, VerifyKey, load_public
@@ -107,18 +108,19 @@ def charter_of(stored: Mapping[str, JsonValue]) -> Charter:
     operators = stored.get("operators")
     if not isinstance(operators, list):
         raise OrderError("operators must be a list")
-    quorum, psi_min, ttl = (_figure(stored, name) for name in ("quorum", "psi_min", "order_ttl"))
+    quorum = _figure(stored, "quorum", sys.maxsize)
+    psi_min, ttl = _figure(stored, "psi_min", NANO), _figure(stored, "order_ttl", ORDER_TTL_MOST_S * NANO)
     try:
         return Charter(tuple(map(_operator, operators)), quorum, Nano(psi_min), to_float(Nano(ttl)))
     except ConfigError as error:
         raise OrderError(str(error)) from error
 
 
-def _figure(stored: Mapping[str, JsonValue], name: str) -> int:
+def _figure(stored: Mapping[str, JsonValue], name: str, most: int) -> int:
     value = stored.get(name)
-    if type(value) is int and value >= 0:
+    if type(value) is int and 0 <= value <= most:
         return value
-    raise OrderError(f"{name} must be a whole number from 0 on")
+    raise OrderError(f"{name} must be a whole number from 0 to {most}")
 
 
 def _operator(stored: JsonValue) -> Operator:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 import attrs
@@ -10,6 +10,7 @@ import attrs
 from attunement.config_option import Change, Interval, expectation, option
 
 ROOT = "attunement"
+ORDER_TTL_MOST_S: Final = 30 * 86_400
 VERSION = 1
 
 _ALPHA = Interval(0, 10, low_open=True)
@@ -440,7 +441,7 @@ class GovernanceConfig:
         3600.0,
         "Longest life of an order.",
         unit="s",
-        within=Interval(0, 30 * 86_400, low_open=True),
+        within=Interval(0, ORDER_TTL_MOST_S, low_open=True),
         guards="Against an old order that is found and sent again.",
     )
     predecessor: str | None = option(

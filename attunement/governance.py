@@ -294,10 +294,12 @@ def follow(book: OrderBook, record: Record) -> None:
     """Have a book take in a record as it was read.
 
     Raises:
-        JournalError: it says that it holds an order or a vote, and does not.
+        JournalError: it says that it holds a decision, an order, a vote or a charter, and does not.
     """
     head, body = Head(record.sequence, record.hash_hex), record.body
     try:
         book.follow(head, record.timestamp, body if record.kind is RecordKind.ENTRY else None)
     except OrderError as error:
         raise JournalError(f"record {record.sequence} holds no {body['event']}: {error}") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise JournalError(f"record {record.sequence} holds no kernel entry: {error}") from error

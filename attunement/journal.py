@@ -132,7 +132,8 @@ def resume_point(
 
 def is_of_governance(body: Mapping[str, JsonValue]) -> bool:
     """Say whether a body is an order, a vote or an alert, and no decision of the kernel."""
-    return body.get("event") in GOVERNANCE_EVENTS and "after" not in body
+    event = body.get("event")
+    return isinstance(event, str) and event in GOVERNANCE_EVENTS and "after" not in body
 
 
 def reading_of(body: Mapping[str, JsonValue]) -> Reading | None:

@@ -57,7 +57,7 @@ class OrderAuditor:
             yield from self._judge_record(record)
         try:
             follow(self._book, record)
-        except (JournalError, KeyError, TypeError, ValueError) as error:
+        except JournalError as error:
             yield Mismatch(record.sequence, "body", f"unreadable ({error})", "a decision, an order or a vote")
         if self._book.charter is not None and self._book.charter is not self._charter:
             self._charter, self._named_at = self._book.charter, record.sequence

@@ -240,7 +240,9 @@ class _MissingInputError(Exception):
 
 def is_decision(record: Record) -> bool:
     """Say whether a record claims to be a decision of the kernel, whatever else may be wrong with it."""
-    return record.kind is Kind.ENTRY and (record.body.get("event") in EVENTS or "after" in record.body)
+    event = record.body.get("event")
+    names_one = isinstance(event, str) and event in EVENTS
+    return record.kind is Kind.ENTRY and (names_one or "after" in record.body)
 
 
 def was_authorised(entry: Entry) -> bool:

@@ -151,12 +151,16 @@ def replay(
     with open(descriptor, "rb", closefd=False) as stream:
         if known is not None:
             _check_outside(known, marks)
+            recoveries: list[bytes] = []
             for stored in _skimmed(stream, known):
                 for tile, data in tree.add(stored, leaf_hash(stored)):
                     is_whole = is_whole and holds(os.path.join(folder, tile.path), data)
                 if _RECOVERY in stored:
-                    recovered |= _recovered(parse(stored))
+                    recoveries.append(stored)
             last = _last_known(stored, tree, known)
+            # Only now: before the root is known, they may be anything.
+            for stored_recovery in recoveries:
+                recovered |= _recovered(parse(stored_recovery))
             end = known.begin + len(stored) + frame.OVERHEAD
             chain.go_on_after(last, end, known.key, known.log_key)
             checked.check(chain.tip, chain.tip, tree, known.log_key)

@@ -1,5 +1,6 @@
 """Orders in a ledger: verified by their keys, and held against the decisions that they led to."""
 
+import contextlib
 import json
 
 import attrs
@@ -8,9 +9,11 @@ import pytest
 from attunement.charter import Charter, Operator
 from attunement.cli import _exit_code
 from attunement.explain import Explainer
-from attunement.governance import kernel_order
+from attunement.governance import follow, kernel_order
+from attunement.journal import JournalError, is_of_governance
 from attunement.order import Action, sign_order
 from attunement.order_audit import OrderAuditor
+from attunement.order_book import OrderBook
 from attunement.replay import Replay
 from ledger import Kind, SigningKey, read_records
 from ledger.keys import PUBLIC_TAG, encode_base64
@@ -325,3 +328,31 @@ def test_replay_uses_the_operators_of_the_configuration(records, loop, site, cap
 def public_key_file(key):
     verify_key = key.verify_key
     return f"{PUBLIC_TAG} {verify_key.key_id} {encode_base64(verify_key.raw)}\n".encode()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"event": ["x"]},
+        {"event": {"x": 1}, "after": 3},
+        {"after": 3},
+        {"after": {"mode": "nope"}},
+        {"limits": {"alpha_min": 1}},
+        {"after": {"mode": "ready", "alpha": []}},
+        {"event": "charter", "operators": [], "quorum": 1, "psi_min": 0, "order_ttl": 10**400, "after": None},
+    ],
+    ids=str,
+)
+def test_a_body_of_any_shape_is_named_and_breaks_nothing(records, change):
+    place, one = next((place, one) for place, one in enumerate(records) if "after" in one.body)
+    body = {
+        key: value for key, value in {**one.body, **change}.items() if key != "after" or value is not None
+    }
+    lie = [*records[:place], attrs.evolve(one, body=body), *records[place + 1 :]]
+    found = list(Replay(OrderAuditor(None)).run(lie))
+    assert any(mismatch.sequence in (one.sequence, one.sequence + 1) for mismatch in found)
+    assert isinstance(is_of_governance(body), bool)
+    book = OrderBook(3600.0)
+    with contextlib.suppress(JournalError):
+        for record in lie:
+            follow(book, record)

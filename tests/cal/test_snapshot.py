@@ -372,6 +372,20 @@ def test_a_ledger_that_was_altered_before_the_snapshot_is_found(path, tmp_path, 
         Attunement(config, build_engine(config), signers, snapshot=snapshot)
 
 
+def test_a_recovery_that_was_altered_before_the_snapshot_is_found(path, tmp_path, signers):
+    journal, config = path / "journal", configuration(tmp_path)
+    journal.write_bytes(journal.read_bytes() + bytes(7))
+    with Attunement(config, build_engine(config), signers):
+        pass
+    snapshot = surveyed(path).snapshot()
+    frames = split(journal.read_bytes())
+    (place,) = (number for number, one in enumerate(frames) if b'"kind":"recovery"' in one)
+    altered = frames[place][8:-1].replace(b'"seq"', b'"sEq"')
+    journal.write_bytes(b"".join([*frames[:place], frame.encode(altered), *frames[place + 1 :]]))
+    with pytest.raises(LedgerTamperedError, match="the members are not those of a record"):
+        Attunement(config, build_engine(config), signers, snapshot=snapshot)
+
+
 def test_the_command_line_tells_of_a_snapshot_that_it_leaves_aside(site, capsys, tmp_path):
     config = ["--config", site.config()]
     file = tmp_path / "saved"
