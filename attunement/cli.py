@@ -60,6 +60,7 @@ from attunement.decision_log import LogError
 from attunement.engine import EngineInputError
 from attunement.feed import TelemetryFeed
 from attunement.forecast import Forecaster
+from attunement.foreign import escaped
 from attunement.journal import JournalError
 from attunement.ledger_view import Status
 from attunement.ledger_view import status as ledger_status
@@ -296,7 +297,7 @@ def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, a
     else:
         table = Table(show_header=False)
         for name, figure in (*told.rows(), *(() if live is None else live_rows(live))):
-            table.add_row(name, Text(figure))
+            table.add_row(name, Text(escaped(figure)))
         Console().print(table)
     return EXIT_LATCHED if told.state.mode in (Mode.FROZEN, Mode.EMERGENCY) else 0
 

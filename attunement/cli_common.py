@@ -1,5 +1,6 @@
 """What the commands share: exit codes, options, keys and progress."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.progress import Progress
 import ledger
 from attunement.config import load
 from attunement.config_schema import Config
+from attunement.foreign import escaped
 from attunement.key_files import first_key, with_pub
 from attunement.ledger_view import LedgerVerdict
 from ledger.chain import open_journal
@@ -20,6 +22,25 @@ from ledger.frame import OVERHEAD
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers between two bounds, and no NaN: click's own range lets it through, as it is past neither."""
+
+    def __init__(self, least: float, most: float) -> None:
+        super().__init__(least, most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number that was given.
+
+        Raises:
+            BadParameter: it is none, or out of range.
+        """
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number, must lie in [{self.min:g}, {self.max:g}]", param, ctx)
+        return number
+
 
 _FLAGS = "attunement.flags"
 
@@ -83,9 +104,9 @@ def given_flags() -> tuple[str, ...]:
 
 
 def complain(message: str, code: int) -> int:
-    """Print a message line by line to stderr, and return the exit code."""
+    """Print a message line by line to stderr, fit to be shown, and return the exit code."""
     for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {escaped(line)}", err=True)
     return code
 
 

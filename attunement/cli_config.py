@@ -13,7 +13,7 @@ from rich.text import Text
 
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
-from attunement.cli_common import config_option, configuration, given_flags, json_option
+from attunement.cli_common import FiniteRange, config_option, configuration, given_flags, json_option
 from attunement.config import Loaded, dump, find_option, load_with_origins, plain
 from attunement.config_docs import explain
 from attunement.config_schema import ROOT, describe
@@ -85,7 +85,7 @@ def explain_key(key: str, config_path: Path | None, as_json: bool) -> None:
 @config_group.command("calibrate")
 @config_option
 @click.option("--cycles", type=click.IntRange(min=10), default=1000, show_default=True)
-@click.option("--quantile", type=click.FloatRange(0.5, 1.0), default=0.99, show_default=True)
+@click.option("--quantile", type=FiniteRange(0.5, 1.0), default=0.99, show_default=True)
 @json_option
 def config_calibrate(config_path: Path | None, cycles: int, quantile: float, as_json: bool) -> None:
     """Measure the engine at α = 1 and propose limits, for a person to accept into the configuration.

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from attunement.cli_common import EXIT_ERROR, config_option, configuration, first_public_key, json_option
 from attunement.doctor import examine
+from attunement.foreign import escaped
 
 _STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 _VARIABLE = "_LAMBDA_ATTUNEMENT_COMPLETE"
@@ -35,7 +36,7 @@ def doctor_command(config_path: Path | None, as_json: bool) -> int:
         table = Table("what", "is", "found", "do")
         for one in findings:
             level = Text(one.level, style=_STYLE[one.level])
-            table.add_row(one.name, level, Text(one.said), Text(one.advice))
+            table.add_row(one.name, level, Text(escaped(one.said)), Text(one.advice))
         Console().print(table)
     return 0 if is_well else EXIT_ERROR
 

@@ -29,6 +29,7 @@ from attunement.cli_common import (
     verified,
 )
 from attunement.explain import Explainer
+from attunement.foreign import escaped
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
 from attunement.order_audit import OrderAuditor
@@ -80,7 +81,9 @@ _FILTERS = (
     click.option(
         "--alpha-max", callback=_option_type(parse_alpha), help="Only if α was at most this afterwards."
     ),
-    click.option("--last", type=click.IntRange(min=1), help="Only so many of the newest of them."),
+    click.option(
+        "--last", type=click.IntRange(min=1, max=sys.maxsize), help="Only so many of the newest of them."
+    ),
 )
 
 
@@ -165,7 +168,7 @@ def replay(config_path: Path | None, path: Path | None, as_json: bool) -> int:
     for mismatch in replay.run(followed(folder, "replaying")):
         kept += [mismatch] if len(kept) < MISMATCHES_IN_JSON else []
         if not as_json:
-            click.echo(str(mismatch))
+            click.echo(escaped(str(mismatch)))
     agreed = replay.mismatches == 0
     if as_json:
         click.echo(json.dumps(_replay_as_json(folder, replay, kept), ensure_ascii=False))

@@ -8,7 +8,15 @@ import click
 
 import ledger
 from attunement.charter import load_charter
-from attunement.cli_common import EXIT_REFUSED, F, complain, config_option, configuration, json_option
+from attunement.cli_common import (
+    EXIT_REFUSED,
+    F,
+    FiniteRange,
+    complain,
+    config_option,
+    configuration,
+    json_option,
+)
 from attunement.cli_orders import hand_over, make_order, write_order
 from attunement.config_schema import Config
 from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S
@@ -20,7 +28,7 @@ _WRITE_IT = "write the order with --out FILE, `run --order FILE` carries it out 
 wait_option: Callable[[F], F] = click.option(
     "--wait",
     "wait_s",
-    type=click.FloatRange(0, WAIT_MAX_S),
+    type=FiniteRange(0, WAIT_MAX_S),
     default=DEFAULT_WAIT_S,
     show_default=True,
     help="How long to wait for what becomes of it, seconds.",

@@ -14,6 +14,7 @@ from attunement.charter import Charter, load_charter
 from attunement.cli_common import (
     EXIT_ERROR,
     EXIT_REFUSED,
+    FiniteRange,
     complain,
     config_option,
     configuration,
@@ -105,9 +106,7 @@ def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) 
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @config_option
-@click.option(
-    "--wait", "wait_s", type=click.FloatRange(0, WAIT_MAX_S), default=DEFAULT_WAIT_S, show_default=True
-)
+@click.option("--wait", "wait_s", type=FiniteRange(0, WAIT_MAX_S), default=DEFAULT_WAIT_S, show_default=True)
 @json_option
 def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> int:
     """Hand a signed order to the loop that runs, and tell what became of it within --wait seconds.

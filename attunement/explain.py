@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Final
 
+from attunement.foreign import escaped
 from attunement.journal import entry_of, is_of_governance
 from attunement.replay import Mismatch, Replay, is_decision
 from kernel import Entry, Limits, Mode, Outcome, State
@@ -74,17 +75,17 @@ class Explainer:
         return () if derived is None else derived.checks
 
     def explain(self, record: Record) -> tuple[tuple[str, ...], tuple[Mismatch, ...]]:
-        """Return the lines about the next record, and what the rules say against it.
+        """Return the lines about the next record, fit to be shown, and what the rules say against it.
 
         Raises:
             JournalError: it claims to be a decision and cannot be read.
         """
         if not is_decision(record):
-            return tuple(_about_other(record)), ()
+            return tuple(map(escaped, _about_other(record))), ()
         entry = entry_of(record.body)
         limits = self._replay.limits if self._replay.limits is not None else entry.limits
         mismatches = self._replay.follow(record)
-        return tuple(self._about(record, entry, limits, mismatches)), mismatches
+        return tuple(map(escaped, self._about(record, entry, limits, mismatches))), mismatches
 
     def _about(
         self, record: Record, entry: Entry, limits: Limits | None, mismatches: tuple[Mismatch, ...]
@@ -238,7 +239,10 @@ def _signed(figure: int) -> str:
 
 
 def _decimal(figure: int, unit: int) -> str:
-    return _nano(figure) if unit == NANO else f"{Decimal(figure) / unit:.12g}"
+    if unit == NANO:
+        return _nano(figure)
+    # A forged check may name any unit, 0 as well.
+    return f"{Decimal(figure) / unit:.12g}" if unit > 0 else f"{figure} of unit {unit}"
 
 
 def _about_other(record: Record) -> Iterator[str]:

@@ -5,9 +5,14 @@ TEXT_MAX = 400
 
 def printable(text: str) -> str:
     """Return at most 400 characters of text, with all that does not print (lone surrogates too) escaped."""
-    if len(text) <= TEXT_MAX and text.isprintable():
+    return escaped(text[:TEXT_MAX])
+
+
+def escaped(text: str) -> str:
+    """Return text, however long, with all that does not print (lone surrogates too) escaped."""
+    if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text[:TEXT_MAX])
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def described(error: BaseException) -> str:

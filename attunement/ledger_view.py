@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from attunement.foreign import escaped
 from attunement.governance import follow
 from attunement.journal import JournalError, is_of_governance, resume_point
 from attunement.order_book import Commit, OrderBook
@@ -43,7 +44,7 @@ class LedgerVerdict:
     def sentence(self) -> str:
         """The verdict in words."""
         report = self.report
-        found = f": {report.finding}" if report.finding is not None else ""
+        found = f": {escaped(str(report.finding))}" if report.finding is not None else ""
         head = "" if report.head is None else f", head {report.head.sequence}:{report.head.hash_hex}"
         return f"ledger {self.path}: {report.verdict.value}, {report.records} records good{head}{found}"
 
@@ -78,18 +79,20 @@ class Status:
         yield "mode", state.mode.name
         yield (
             "α",
-            f"{to_float(state.alpha):.9f} in "
-            f"[{to_float(limits.alpha_min):g}, {to_float(limits.alpha_max):g}]",
+            f"{_nano(state.alpha)} in [{_nano(limits.alpha_min, 'g')}, {_nano(limits.alpha_max, 'g')}]",
         )
-        yield "rollback target", f"{to_float(state.good):.9f}"
+        yield "rollback target", _nano(state.good)
         if self.latch is not None:
             yield "latched by", f"record {self.latch}"
         if self.initial is not None:
-            yield "α to begin at", f"{to_float(self.initial.alpha):.9f}, of record {self.initial.sequence}"
+            yield "α to begin at", f"{_nano(self.initial.alpha)}, of record {self.initial.sequence}"
         yield "cycle", str(state.cycle)
         yield "consecutive reverts", f"{state.reverts} of {limits.reverts_max}"
         yield "policy version", str(state.policy)
-        yield "decisions", ", ".join(f"{name} {count}" for name, count in sorted(self.verdicts.items()))
+        yield (
+            "decisions",
+            escaped(", ".join(f"{name} {count}" for name, count in sorted(self.verdicts.items()))),
+        )
         yield "ledger", f"{self.path}, {self.records} records, last at {self.last_timestamp}"
 
     def as_json(self) -> dict[str, Any]:
@@ -97,10 +100,10 @@ class Status:
         state = self.state
         return {
             "mode": state.mode.name.lower(),
-            "alpha": to_float(state.alpha),
-            "good": to_float(state.good),
+            "alpha": _number(state.alpha),
+            "good": _number(state.good),
             "latch": self.latch,
-            "alpha_initial": None if self.initial is None else to_float(self.initial.alpha),
+            "alpha_initial": None if self.initial is None else _number(self.initial.alpha),
             "cycle": state.cycle,
             "reverts": state.reverts,
             "policy": state.policy,
@@ -144,11 +147,12 @@ def newest(records: Iterable[Record], count: int | None) -> Iterable[Record]:
 
 
 def record_row(record: Record) -> tuple[str, ...]:
-    """Return one record's cells for `RECORD_COLUMNS`."""
+    """Return one record's cells for `RECORD_COLUMNS`, all of it fit to be shown."""
     body = record.body
     broken = body.get("broken")
-    names = [str(check[0]) for check in broken if isinstance(check, list)] if isinstance(broken, list) else []
-    return (
+    checks = broken if isinstance(broken, list) else []
+    names = [str(check[0]) for check in checks if isinstance(check, list) and check]
+    cells = (
         str(record.sequence),
         record.timestamp,
         str(body.get("event", record.kind.value)),
@@ -159,6 +163,7 @@ def record_row(record: Record) -> tuple[str, ...]:
         str(body.get("actor", "")),
         str(body.get("reason", "")),
     )
+    return tuple(map(escaped, cells))
 
 
 def record_as_json(record: Record) -> dict[str, Any]:
@@ -175,4 +180,17 @@ def record_as_json(record: Record) -> dict[str, Any]:
 
 
 def _alpha(figure: object) -> str:
-    return f"{to_float(figure):.9f}" if isinstance(figure, int) else ""
+    return _nano(figure) if isinstance(figure, int) else ""
+
+
+def _nano(figure: int, form: str = ".9f") -> str:
+    number = _number(figure)
+    return number if isinstance(number, str) else format(number, form)
+
+
+def _number(figure: int) -> float | str:
+    # A record may say any integer, also one that no float comes near to.
+    try:
+        return to_float(figure)
+    except OverflowError:
+        return f"{figure}e-9"

@@ -1,6 +1,7 @@
 """The head of a ledger as one row that only its owner can move: compare-and-swap, no lock, no election."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from ledger.errors import HeadStoreError, OwnershipLostError
 
 TIMEOUT_S: Final = 5
 
+_INTEGER_LAST: Final = 2**63 - 1
+_ROOT: Final = re.compile("[0-9a-f]{64}")
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS head (origin TEXT PRIMARY KEY, epoch BIGINT NOT NULL, size BIGINT NOT NULL, "
     "root TEXT NOT NULL, checkpoint TEXT NOT NULL)"
@@ -77,10 +80,14 @@ class SqlHeadStore:
         self._execute(_TABLE, ())
 
     def read(self, origin: str) -> HeadRow | None:
-        """Return the row of an origin, None if there is none."""
+        """Return the row of an origin, None if there is none.
+
+        Raises:
+            HeadStoreError: the store cannot be asked, or the row is damaged.
+        """
         with self._asked():
             found = self._execute(_READ, (origin,)).fetchone()
-            return None if found is None else HeadRow(*found)
+        return None if found is None else _checked(origin, *found)
 
     def create(self, row: HeadRow) -> bool:
         """Put the first row of an origin; False if there is one already."""
@@ -148,6 +155,27 @@ def postgres_head_store(conninfo: str) -> SqlHeadStore:
     except psycopg.Error as error:
         raise HeadStoreError(f"cannot reach the store of heads: {str(error).strip()}") from error
     return SqlHeadStore(connection, psycopg.Error, "%s")
+
+
+def _checked(asked: str, origin: Any, epoch: Any, size: Any, root: Any, checkpoint: Any) -> HeadRow:
+    # SQLite takes any type in any column, and either store can be written by others.
+    for name, found, is_good, wanted in (
+        ("origin", origin, origin == asked, "the one that was asked for"),
+        # The next owner's epoch must have room as well.
+        ("epoch", epoch, _is_count(epoch, 1, _INTEGER_LAST - 1), "a whole number from 1 on"),
+        ("size", size, _is_count(size, 0, _INTEGER_LAST), "a whole number from 0 on"),
+        ("root", root, isinstance(root, str) and _ROOT.fullmatch(root), "64 hex digits in lower case"),
+        ("checkpoint", checkpoint, isinstance(checkpoint, str), "a text"),
+    ):
+        if not is_good:
+            raise HeadStoreError(
+                f"the head's row of {asked} is damaged: {name} is {ascii(found)[:80]}, must be {wanted}"
+            )
+    return HeadRow(origin, epoch, size, root, checkpoint)
+
+
+def _is_count(found: object, least: int, most: int) -> bool:
+    return type(found) is int and least <= found <= most
 
 
 class Ownership:

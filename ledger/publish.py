@@ -137,8 +137,15 @@ def write_tiles(folder: str, tiles: Iterable[tuple[Tile, bytes]]) -> None:
 
 def holds(path: str, data: bytes) -> bool:
     """Say whether a file can be read and holds exactly these bytes."""
+    return bool(compare(path, data))
+
+
+def compare(path: str, data: bytes) -> bool | None:
+    """Say whether a file can be read and holds exactly these bytes; None if it is not there."""
     try:
         with open(path, "rb") as stream:
             return stream.read(len(data) + 1) == data
+    except FileNotFoundError:
+        return None
     except OSError:
         return False

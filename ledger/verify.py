@@ -20,7 +20,7 @@ from ledger.errors import (
 from ledger.keys import VerifyKey
 from ledger.marks import Mark, Marks
 from ledger.note import MAX_NOTE_BYTES, NoteKey
-from ledger.publish import CHECKPOINT, holds
+from ledger.publish import CHECKPOINT, compare
 from ledger.record import EMPTY, Head, Record
 from ledger.tiles import Tile
 from ledger.tree import Tree
@@ -196,9 +196,10 @@ class _Audit:
         return Marks(marks, self._anchor, self._witnesses)
 
     def _check_tile(self, tile: Tile, data: bytes, *, is_needed: bool) -> None:
-        path = os.path.join(self._folder, tile.path)
-        # A partial tile may go as soon as a newer checkpoint is there, and one of the future may be there.
-        if (is_needed or os.path.exists(path)) and not holds(path, data):
+        # A partial tile may go as soon as a newer checkpoint is there, between two looks as well; and one of
+        # the future may be there.
+        held = compare(os.path.join(self._folder, tile.path), data)
+        if not (held or (held is None and not is_needed)):
             raise LedgerTamperedError(
                 self._finding(Fault.TILE, f"{tile.path} is not what the records make it")
             )

@@ -13,7 +13,7 @@ from ledger.checkpoint import SignedCheckpoint, open_checkpoint, parse_decimal
 from ledger.errors import NoteError, WitnessError
 from ledger.keys import encode_base64
 from ledger.merkle import prove_consistency
-from ledger.note import MAX_NOTE_BYTES, NoteKey
+from ledger.note import MAX_NOTE_BYTES, Note, NoteKey, Signature, signature_line
 from ledger.publish import CHECKPOINT
 from ledger.tiles import TileReader
 from ledger.verify import WITNESSED, read_note
@@ -60,8 +60,9 @@ def submit(witness: Witness, old: int, proof: list[bytes], note: bytes) -> bytes
     url = f"{witness.url.rstrip('/')}/add-checkpoint"
     if not url.startswith(("http://", "https://")):
         raise WitnessError(f"the witness's url is {witness.url!a}, must begin with http:// or https://")
-    request = urllib.request.Request(url, request_body(old, proof, note), method="POST")
     try:
+        # A url is taken apart here and there on the way: what makes none raises a ValueError of some kind.
+        request = urllib.request.Request(url, request_body(old, proof, note), method="POST")
         with urllib.request.urlopen(request, timeout=witness.timeout_s) as response:
             return bytes(response.read(MAX_NOTE_BYTES))
     except urllib.error.HTTPError as error:
@@ -71,20 +72,21 @@ def submit(witness: Witness, old: int, proof: list[bytes], note: bytes) -> bytes
         if size is not None:
             raise StaleSizeError(size) from error
         raise WitnessError(f"{url} answered {error.code}: {answer.strip()!a}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise WitnessError(f"cannot reach {url}: {error}") from error
 
 
 def cosign(folder: str | os.PathLike[str], log_key: NoteKey, witness: Witness) -> SignedCheckpoint:
     """Have a witness cosign the folder's checkpoint, and keep the result in the file `witnessed`.
 
-    Cosignatures of other witnesses on the same checkpoint are kept.
+    Cosignatures of other witnesses on the same checkpoint are kept; this witness's newest stands for all that
+    it gave before. Lines of other keys in its answer, which nobody asked for, are left out.
 
     Raises:
         LedgerReadError, ProofError: the published log cannot be read.
         NoteError: the checkpoint is not the log's.
-        WitnessError: there is no checkpoint, the witness does not cosign it, its answer does not hold, or the
-            result cannot be written.
+        WitnessError: there is no checkpoint, the witness does not cosign it, its answer or what was kept
+            before does not hold, or the result cannot be written.
     """
     note = read_note(folder, CHECKPOINT)
     if note is None:
@@ -101,16 +103,32 @@ def cosign(folder: str | os.PathLike[str], log_key: NoteKey, witness: Witness) -
     text = checkpoint.text.encode("utf-8")
     if kept is not None and kept.startswith(text + b"\n"):
         note = kept
-    fresh = b"".join(line for line in lines.splitlines(keepends=True) if line not in note)
     try:
-        signed = open_checkpoint(note + fresh, log_key, [witness.key])
+        others = _without(note, witness.key)
+    except NoteError as error:
+        raise WitnessError(f"the file {WITNESSED} does not hold: {error}") from error
+    try:
+        signed = open_checkpoint(others + lines, log_key, [witness.key])
     except NoteError as error:
         raise WitnessError(f"the answer of {witness.url} does not hold: {error}") from error
-    if witness.key not in signed.cosignatures:
+    cosignature = signed.cosignatures.get(witness.key)
+    if cosignature is None:
         raise WitnessError(f"the answer of {witness.url} is not signed by {witness.key}")
+    signed = attrs.evolve(signed, note=others + _line(cosignature))
     try:
         files.replace(os.path.join(folder, WITNESSED), signed.note, _MODE)
         files.sync_directory(os.fspath(folder))
     except OSError as error:
         raise WitnessError(f"cannot write {WITNESSED}: {error.strerror}") from error
     return signed
+
+
+def _without(note: bytes, key: NoteKey) -> bytes:
+    # A log that is idle is cosigned over and over: each line kept would bring the note nearer to its limit.
+    parsed = Note.parse(note)
+    kept = [one for one in parsed.signatures if (one.name, one.key_hash) != (key.name, key.key_hash)]
+    return f"{parsed.text}\n".encode() + b"".join(map(_line, kept))
+
+
+def _line(signature: Signature) -> bytes:
+    return signature_line(signature.name, signature.key_hash + signature.data).encode()

@@ -653,3 +653,71 @@ def test_a_head_is_what_verify_tells(told, deed):
     assert Head(last.sequence, last.hash_hex)
     code, out, _ = told("verify", "--anchor", head)
     assert (code, ": verified, " in out) == (0, True)
+
+
+# what a forger wrote
+
+
+@pytest.fixture
+def rewritten(deed, tmp_path):
+    """Return a function that writes a deed's ledger anew, with the bodies as they are changed."""
+    made = deed.copy(tmp_path / "forged")
+
+    def write(change):
+        records = made.records
+        shutil.rmtree(made.ledger)
+        with Ledger.open(made.ledger, made.signers, sync=lambda descriptor: None) as ledger:
+            for record in records:
+                if record.kind is RecordKind.ENTRY:
+                    ledger.append(change(record.sequence, json.loads(json.dumps(record.body))))
+        return made
+
+    return write
+
+
+def test_what_does_not_print_is_escaped(told, rewritten):
+    made = rewritten(lambda number, body: {**body, "reason": "\x1b[2Jall good", "actor": "a\nb"})
+    for command in (("show",), ("show", "--csv"), ("explain", 3), ("replay",)):
+        _, out, err = told(*command, of=made)
+        assert "\x1b" not in out + err
+    lines = told("show", "--csv", "--last", 1, of=made)[1].splitlines()
+    assert lines[-1].endswith("a\\nb,\\x1b[2Jall good")
+
+
+def test_an_alpha_beyond_all_floats_is_shown_as_it_is(told, rewritten):
+    made = rewritten(lambda number, body: {**body, "new_alpha": 10**400})
+    code, out, _ = told("show", "--csv", "--last", 1, of=made)
+    assert code == 0
+    assert f",{10**400}e-9," in out
+
+
+def test_members_that_are_no_text_match_nothing(told, rewritten):
+    made = rewritten(lambda number, body: {**body, "actor": ["x"], "verdict": {"x": 1}})
+    for option in ("--actor", "--verdict"):
+        code, out, _ = told("show", "--csv", option, "refused" if option == "--verdict" else "x", of=made)
+        assert (code, out.count("\n")) == (0, 1)
+
+
+@pytest.mark.parametrize("command", ["show", "export"])
+def test_no_number_is_too_large_to_be_refused(told, tmp_path, command):
+    arguments = (command, "--last", 10**20, *([tmp_path / "out"] if command == "export" else []))
+    code, _, err = told(*arguments)
+    assert code == 2
+    assert "--last" in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("freeze", "--actor", "ines", "--reason", "stop", "--wait", "nan"),
+        ("order", "send", "order.json", "--wait", "nan"),
+        ("order", "send", "order.json", "--wait", "inf"),
+        ("config", "calibrate", "--quantile", "nan"),
+    ],
+    ids=" ".join,
+)
+def test_nan_lies_in_no_range(told, command):
+    code, _, err = told(group=command)
+    assert code == 2
+    assert "error" in err.lower()
+    assert "nan" in err or "inf" in err

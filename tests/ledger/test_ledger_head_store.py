@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -106,6 +107,31 @@ def test_a_row_moves_only_from_where_it_is(connect):
         assert store.replace(attrs.evolve(ROW, checkpoint="does not count"), moved)
         assert not other.replace(ROW, moved)
         assert other.read(ORIGIN) == moved
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("epoch", "x"),
+        ("epoch", 0),
+        ("size", "x"),
+        ("size", -1),
+        ("root", "zz"),
+        ("root", "AB" * 32),
+        ("root", b"5"),
+        ("checkpoint", b"?"),
+    ],
+)
+def test_a_damaged_row_is_named(folder, signers, tmp_path, name, damage):
+    with closing(sqlite_head_store(tmp_path / "head.sqlite")) as store:
+        with Ledger.open(folder, signers, head_store=store):
+            pass
+        store._execute(f"UPDATE head SET {name} = ?", (damage,))
+        told = rf"damaged: {name} is {re.escape(ascii(damage))}, must be"
+        with pytest.raises(HeadStoreError, match=told):
+            store.read(ORIGIN)
+        with pytest.raises(HeadStoreError, match=told):
+            Ledger.open(folder, signers, head_store=store)
 
 
 def test_the_row_follows_the_ledger(folder, signers, connect):

@@ -150,6 +150,33 @@ def test_a_witness_follows_a_ledger_as_it_grows(write, folder, signers, key, wit
     assert list(proof.verify(evidence.record(300), log, [witness.key]).cosignatures) == [witness.key]
 
 
+def test_an_idle_ledger_can_be_cosigned_for_ever(write, folder, signers, witness, peer, monkeypatch):
+    log = signers.log.verifier
+    other = NoteKey("other.example/w", SigningKey(bytes([9] * 32)).verify_key, COSIGNATURE)
+    write(1)
+    have_cosigned(folder, log, witness)
+    kept = (folder / "witnessed").read_bytes()
+    foreign = cosign(other.name, SigningKey(bytes([9] * 32)), kept.decode().split("\n\n")[0] + "\n", MOMENT)
+    (folder / "witnessed").write_bytes(kept + foreign.encode())
+    for later in range(1, 120):
+        monkeypatch.setitem(globals(), "MOMENT", MOMENT + later)
+        signed = have_cosigned(folder, log, witness)
+    # The log's line, the other witness's, and the newest of this one.
+    assert signed.note.count(b"\n\xe2\x80\x94 ") == 3
+    assert open_checkpoint(signed.note, log, [other]).cosignatures[other].timestamp != MOMENT
+    assert signed.cosignatures[witness.key].timestamp == MOMENT
+
+
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1/é", "http://[::1", "http://.x/", f"http://{'a' * 64}.example/", "http://a b/"]
+)
+def test_a_url_that_is_none_is_told(write, folder, signers, peer, url):
+    write(1)
+    key = NoteKey(NAME, peer.key.verify_key, COSIGNATURE)
+    with pytest.raises(WitnessError, match="cannot reach"):
+        have_cosigned(folder, signers.log.verifier, Witness(url, key, 0.2))
+
+
 def test_a_ledger_that_was_set_back_is_found_by_its_witness(write, folder, signers, key, witness):
     write(2)
     early = {name: (folder / name).read_bytes() for name in ("journal", "checkpoint")}
