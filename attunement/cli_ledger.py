@@ -145,8 +145,8 @@ def verify(
 
 
 @ledger_group.command(
-    epilog="Exit codes: 0 every decision is what the rules give; 3 at least one is not, or the ledger is not "
-    "whole; 1 it cannot be read; 2 usage."
+    epilog="Exit codes: 0 every decision is what the rules give; 3 at least one is not, or a record is "
+    "damaged (one that was not ended is passed over); 1 it cannot be read; 2 usage."
 )
 @config_option
 @path_option
