@@ -70,6 +70,7 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
+from attunement.prometheus_engine import PrometheusError
 from attunement.recording import RecordingError
 from attunement.run_side import GuardedScreen, RunSide
 from attunement.running import run_cycles, stopped_by_signals
@@ -115,6 +116,7 @@ _REFUSED = (
 )
 _FAILED = (
     EngineInputError,
+    PrometheusError,
     LedgerError,
     LedgerUnavailableError,
     ControlError,

@@ -17,6 +17,7 @@ from attunement.cli_common import FiniteRange, config_option, configuration, giv
 from attunement.config import Loaded, dump, find_option, load_with_origins, plain
 from attunement.config_docs import explain
 from attunement.config_schema import ROOT, describe
+from attunement.measurement import require_capabilities
 from attunement.policy import kernel_limits
 
 
@@ -93,7 +94,9 @@ def config_calibrate(config_path: Path | None, cycles: int, quantile: float, as_
     Example: lambda-attunement config calibrate --config trace.yaml
     """
     config = configuration(config_path)
-    baseline = calibrate(build_engine(config), cycles, quantile, config.delta_alpha_max)
+    engine = build_engine(config)
+    require_capabilities(engine)
+    baseline = calibrate(engine, cycles, quantile, config.delta_alpha_max)
     if as_json:
         click.echo(json.dumps(attrs.asdict(baseline), allow_nan=False))
     else:

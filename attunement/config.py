@@ -117,7 +117,10 @@ def _document(path: Path) -> tuple[dict[Any, Any], dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     section = _section(_parsed(text, str(path)), str(path))
-    return section, dict(_lines(_yaml().compose(text), str(path), ""))
+    try:
+        return section, dict(_lines(_yaml().compose(text), str(path), ""))
+    except RecursionError as error:
+        raise ConfigError(f"{path}: malformed YAML: an alias stands within what it names") from error
 
 
 def _lines(node: Any, path: str, prefix: str) -> Iterator[tuple[str, str]]:

@@ -172,9 +172,9 @@ class LambdaAttunementController:
                 measurement = self._sensors.measure()
                 reading = measurement.reading()
             except (MeasurementError, MalformedQuantityError) as error:
-                return self._missed(str(error))
+                return self._unseen(str(error))
             if not reading.cycle > self._last_cycle:
-                return self._missed(f"no new sample since cycle {self._last_cycle}")
+                return self._unseen(f"no new sample since cycle {self._last_cycle}")
             self._last_cycle, self._reading = reading.cycle, reading
             if reading.alpha != self._kernel.state.alpha:
                 return self._missed(f"measured at α = {measurement.alpha}, in force is {self._kernel.alpha}")
@@ -259,6 +259,11 @@ class LambdaAttunementController:
         granted = entry.verdict.outcome is Outcome.ACCEPTED
         self._pending = (Verdict.REVERTED, ()) if granted else (Verdict.REFUSED, names_of_broken(entry))
         return (entry,)
+
+    def _unseen(self, reason: str) -> CycleReport:
+        # Nobody may approve, or move α, on what was measured before the engine could not be seen.
+        self._reading = None
+        return self._missed(reason)
 
     def _missed(self, reason: str) -> CycleReport:
         return self._report(None, (self._kernel.miss(ACTOR, reason), *self._stopped()), None)

@@ -209,7 +209,10 @@ class SafetyKernel:
     def miss(self, actor: str, reason: str) -> Entry:
         """Judge a cycle that gave no usable reading; reason says what was wrong with it."""
         with self._lock:
-            return self._enact("miss", actor, reason, rules.miss(self._limits, self._state))
+            after, verdict = rules.miss(self._limits, self._state)
+            # An engine that began anew, or did not take α back, is brought to α again, also where α is safe.
+            reapply = after.mode is Mode.EMERGENCY
+            return self._enact("miss", actor, reason, (after, verdict), reapply=reapply)
 
     def expire_overdue_trial(self, actor: str) -> Entry | None:
         """Revert a trial that nobody settled within its deadline; None if there is none."""
@@ -299,9 +302,12 @@ class SafetyKernel:
             )
             # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
             closed, _ = rules.recover(self._state)
-            if closed.alpha != self._state.alpha:
-                self._actuator.set_alpha_multiplier(to_float(closed.alpha))
-            self._state = closed
+            try:
+                if closed.alpha != self._state.alpha:
+                    self._actuator.set_alpha_multiplier(to_float(closed.alpha))
+                self._state = closed
+            except Exception as failure:  # noqa: BLE001 - a foreign engine may raise anything
+                self._closed = LedgerUnavailableError(f"{self._closed}; α not put back: {_said(failure)}")
             raise self._closed from error
 
     def _give_up(self, entry: Entry, error: Exception) -> Entry:

@@ -278,6 +278,8 @@ class Tuner(ABC):
             "promise": optional(self._promise),
             "safe": list(self._safe),
             "struck": int(self._is_struck),
+            "doubts": int(self._doubted is not None),
+            **{f"doubted.{key}": value for key, value in _walls(self._doubted).items()},
             "gradient": optional(self.gradient),
             "samples": [figure for sample in self._samples for figure in sample],
             **self._noise.state(),
@@ -316,7 +318,9 @@ class Tuner(ABC):
         self._promise = reader.optional("promise")
         self._safe = deque((row[0] for row in reader.rows("safe", 1, RECENT)), maxlen=RECENT)
         self._is_struck = bool(reader.integer("struck", 0, 1))
-        self._doubted = None
+        doubted = StateReader(reader.part("doubted."))
+        self._doubted = self._blocked.restored(doubted) if reader.integer("doubts", 0, 1) else None
+        doubted.finish()
         self.gradient = reader.optional("gradient")
         most = self._samples.maxlen or 0
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
@@ -326,6 +330,10 @@ class Tuner(ABC):
         self.guard = Guard(self.space)
         self.guard.restore(part)
         part.finish()
+
+
+def _walls(doubted: Blocked | None) -> State:
+    return {} if doubted is None else doubted.state()
 
 
 def _is_taken_back(last: Suggestion, verdict: Verdict, alpha: float | None) -> bool:

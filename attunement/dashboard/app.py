@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -233,6 +234,8 @@ class _Pages:
             alpha = float(asked.get("alpha", ""))
         except ValueError:
             return refused(400, "malformed", "alpha is no number")
+        if not isfinite(alpha):
+            return refused(409, "malformed", f"alpha is {alpha}, must be a finite number")
         return _answer(await run_in_threadpool(self._feed.what_if, alpha, asked.get("by", "optimizer")))
 
     async def order(self, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -10,6 +11,7 @@ from attunement.config import load, load_with_origins
 from attunement.config_docs import page
 from attunement.config_schema import Config, ConfigError, describe
 from attunement.policy import kernel_limits
+from attunement.prometheus_engine import PrometheusError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
@@ -162,3 +164,18 @@ def test_every_command_that_reads_a_configuration_reads_the_flags():
     for path in (PAGE.parents[1] / "attunement").glob("cli*.py"):
         if path.name not in ("cli_common.py", "cli_config.py"):
             assert "os.environ)" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_calibrating_what_cannot_be_checked_or_reached_is_an_error(cli, site, monkeypatch):
+    config = site.config()
+
+    def vanished(*arguments):
+        raise PrometheusError("no answer from the server")
+
+    monkeypatch.setattr("attunement.cli_config.calibrate", vanished)
+    code, _, err = cli("config", "calibrate", "--config", config)
+    assert (code, err) == (1, "error: no answer from the server\n")
+    bare = SimpleNamespace(sample_omega_snapshot=list, set_alpha_multiplier=float)
+    monkeypatch.setattr("attunement.cli_config.build_engine", lambda config: bare)
+    code, _, err = cli("config", "calibrate", "--config", config)
+    assert (code, "no get_entropy_rate" in err) == (2, True)

@@ -466,3 +466,11 @@ def test_an_interval_holds_what_it_says(interval, inside, outside, text):
 
 def test_long_text_is_clipped_in_messages():
     assert shown("x" * 500) == '"' + "x" * 60 + '…"'
+
+
+def test_an_alias_within_what_it_names_is_told(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("attunement:\n  optimizer:\n    settings: &a\n      b: *a\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    assert str(path) in str(caught.value)

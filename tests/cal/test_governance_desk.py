@@ -4,6 +4,8 @@ import attrs
 import pytest
 
 from attunement.charter import Charter, Operator
+from attunement.governance import kernel_order
+from attunement.measurement import MeasurementError
 from attunement.order import Action, OrderError, SignedOrder, sign_order
 from attunement.order_desk import OrderDesk, PolicyMismatchError, Signatory
 from kernel import LedgerUnavailableError, Mode
@@ -303,6 +305,21 @@ def test_a_freeze_waits_for_no_trial_that_settles(attune, scripted_engine, wishe
     handed_in(loop, Action.FREEZE)
     assert (loop.kernel.mode, loop.kernel.alpha, loop.engine.applied[-1]) == (Mode.FROZEN, 1.0, 1.0)
     assert [entry.event for entry in loop.reports[-1].entries] == ["freeze"]
+
+
+def test_nobody_approves_on_what_was_measured_before_the_engine_could_not_be_seen(
+    attune, scripted_engine, wishes
+):
+    loop = begun(attune, scripted_engine(), wishes)
+    loop.engine.h_internal = float("nan")
+    loop.engine.run(9)
+    assert loop.kernel.mode is Mode.EMERGENCY
+    drafted = loop.governance.draft(Action.APPROVE, (), "ines", "storm is over")
+    order = kernel_order(sign_order(INES, drafted), ())
+    for ask in (loop.controller.approve, lambda one: loop.controller.override(one, 1.0)):
+        with pytest.raises(MeasurementError, match="no usable reading yet"):
+            ask(order)
+    assert loop.kernel.mode is Mode.EMERGENCY
 
 
 def test_a_freeze_waits_for_no_reading(attune, scripted_engine, wishes):

@@ -143,7 +143,6 @@ def test_no_series_comes_or_goes_after_the_start(attune, scripted_engine, wishes
     loop.engine.coherence = float("nan")
     loop.engine.run(6)
     assert loop.kernel.mode is Mode.EMERGENCY
-    loop.controller.approve(loop.signed("approve"))
     loop.engine.coherence = 0.5
     loop.engine.run(1)
     loop.controller.approve(loop.signed("approve"))

@@ -122,6 +122,9 @@ def test_new_cycles_come_as_events(beside_loop, until):
             if line.startswith(b"data: ["):
                 seen += [cycle["cycle"] for cycle in json.loads(line.removeprefix(b"data: "))]
         assert seen == sorted(seen)
+    for alpha in ("nan", "1e400"):
+        status, told, _ = served.ask(f"/api/what_if?alpha={alpha}")
+        assert (status, "must be a finite number" in str(told)) == (409, True)
     status, told, _ = served.ask("/api/what_if?alpha=1.02&by=operator")
     assert (status, told["is_accepted"]) == (200, True)
 

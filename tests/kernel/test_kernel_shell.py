@@ -123,6 +123,24 @@ def test_a_trial_whose_outcome_cannot_be_recorded_goes_back(bench: Bench) -> Non
     assert (bench.kernel.alpha, bench.kernel.mode) == (1.0, Mode.READY)
 
 
+def test_a_trial_that_can_neither_be_recorded_nor_put_back_is_told_as_both(bench: Bench) -> None:
+    bench.kernel.propose(step(1.01), reading(1, NANO))
+    bench.ledger.failure, bench.engine.refuses = OSError("disk gone"), lambda alpha: True
+    with pytest.raises(LedgerUnavailableError, match=r"disk gone; α not put back: .*engine cannot take 1"):
+        bench.kernel.settle(reading(2, 1_010_000_000), EQUAL, "controller", "measured")
+    assert (bench.kernel.alpha, bench.kernel.mode) == (1.01, Mode.TRIAL)
+
+
+def test_an_engine_that_lost_alpha_is_brought_back_to_it_in_an_emergency(bench: Bench) -> None:
+    for _ in range(60):
+        bench.kernel.miss("controller", "blind")
+    assert (bench.kernel.alpha, bench.kernel.mode) == (0.8, Mode.EMERGENCY)
+    # It begins anew, at an α of its own.
+    bench.engine.applied.append(1.0)
+    bench.kernel.miss("controller", "measured at another α")
+    assert bench.engine.applied[-1] == bench.kernel.alpha == 0.8
+
+
 def test_a_granted_alpha_that_the_engine_refuses_leaves_all_as_it_was(bench: Bench) -> None:
     bench.engine.refuses = lambda alpha: alpha > 1.0
     entry = bench.kernel.propose(step(1.01), reading(1, NANO))

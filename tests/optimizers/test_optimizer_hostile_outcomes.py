@@ -236,3 +236,24 @@ def test_a_kernel_that_takes_everything_back_is_met_with_sound_answers(name):
         assert_sound(answer, base)
         asked.add(answer is HOLD)
     assert False in asked
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_doubt_about_a_wall_is_remembered(method):
+    """A restart between two unsafe measurements does not turn a shock into a wall."""
+
+    def told(optimizer, *outcomes):
+        for cycle, (alpha, verdict, committed) in outcomes:
+            optimizer.tell(Outcome(cycle, alpha, 0.5, verdict, committed))
+
+    original = create(method, SPACE, {})
+    told(
+        original,
+        *((cycle, (1.0, Verdict.NONE, 1.0)) for cycle in (1, 2, 3)),
+        (4, (1.01, Verdict.RETREATED, 1.0)),
+    )
+    twin = create(method, SPACE, {})
+    twin.restore(json.loads(json.dumps(original.state())))
+    for one in (original, twin):
+        told(one, (5, (0.99, Verdict.RETREATED, 0.98)), (6, (0.98, Verdict.NONE, 0.98)))
+    assert twin.state() == original.state()
