@@ -80,7 +80,7 @@ def test_a_key_is_not_replaced_under_a_run(cli, site):
 
 def test_without_a_ledger_there_is_nothing_to_rotate(cli, site):
     code, _, err = cli("keys", "rotate", "--config", site.config())
-    assert (code, "cannot read" in err) == (1, True)
+    assert (code, "no ledger in" in err) == (1, True)
 
 
 @pytest.mark.parametrize("calls", range(5))
