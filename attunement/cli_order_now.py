@@ -11,28 +11,17 @@ from attunement.charter import load_charter
 from attunement.cli_common import (
     EXIT_REFUSED,
     F,
-    FiniteRange,
     complain,
     config_option,
     configuration,
     json_option,
 )
-from attunement.cli_orders import hand_over, make_order, write_order
+from attunement.cli_orders import hand_over, make_order, wait_option, write_order
 from attunement.config_schema import Config
-from attunement.control_protocol import DEFAULT_WAIT_S, WAIT_MAX_S
 from attunement.order import Action, Choice, SignedOrder, sign_order
 
 _EPILOG = "Exit codes: 0 done, or waiting for a reading; 1 no loop runs; 2 usage; 3 refused."
 _WRITE_IT = "write the order with --out FILE, `run --order FILE` carries it out at the next start"
-
-wait_option: Callable[[F], F] = click.option(
-    "--wait",
-    "wait_s",
-    type=FiniteRange(0, WAIT_MAX_S),
-    default=DEFAULT_WAIT_S,
-    show_default=True,
-    help="How long to wait for what becomes of it, seconds.",
-)
 
 
 def human_options(function: F) -> F:

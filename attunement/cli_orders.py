@@ -1,6 +1,7 @@
 """The commands for orders: make one, sign it anywhere, look at it."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from attunement.charter import Charter, load_charter
 from attunement.cli_common import (
     EXIT_ERROR,
     EXIT_REFUSED,
+    F,
     FiniteRange,
     complain,
     config_option,
@@ -32,6 +34,15 @@ from kernel import Limits, MalformedQuantityError
 from kernel.quantity import NANO, Nano, round_nearest, to_float
 from ledger import files
 from ledger.record import format_utc
+
+wait_option: Callable[[F], F] = click.option(
+    "--wait",
+    "wait_s",
+    type=FiniteRange(0, WAIT_MAX_S),
+    default=DEFAULT_WAIT_S,
+    show_default=True,
+    help="How long to wait for what becomes of it, seconds.",
+)
 
 _FILE_MODE = 0o644
 _MAX_FILE_BYTES = 64 * 1024
@@ -106,7 +117,7 @@ def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) 
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @config_option
-@click.option("--wait", "wait_s", type=FiniteRange(0, WAIT_MAX_S), default=DEFAULT_WAIT_S, show_default=True)
+@wait_option
 @json_option
 def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> int:
     """Hand a signed order to the loop that runs, and tell what became of it within --wait seconds.

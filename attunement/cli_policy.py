@@ -15,8 +15,8 @@ from rich.text import Text
 import ledger
 from attunement.charter import Charter, load_charter
 from attunement.cli_common import config_option, configuration, json_option
-from attunement.cli_order_now import human_options, signed_by, wait_option, written
-from attunement.cli_orders import hand_over, make_order, read_order, write_order
+from attunement.cli_order_now import human_options, signed_by, written
+from attunement.cli_orders import hand_over, make_order, read_order, wait_option, write_order
 from attunement.config_schema import Config
 from attunement.governance import follow
 from attunement.objections import standing_objections

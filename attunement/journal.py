@@ -132,8 +132,13 @@ def resume_point(
 
 def is_of_governance(body: Mapping[str, JsonValue]) -> bool:
     """Say whether a body is an order, a vote or an alert, and no decision of the kernel."""
-    event = body.get("event")
-    return isinstance(event, str) and event in GOVERNANCE_EVENTS and "after" not in body
+    return is_among(body.get("event"), GOVERNANCE_EVENTS) and "after" not in body
+
+
+def is_among(found: object, words: frozenset[str]) -> bool:
+    """Say whether a member of a body, which may be JSON of any kind, is one of these words."""
+    # A list has no place in a set, not even to be looked up.
+    return isinstance(found, str) and found in words
 
 
 def reading_of(body: Mapping[str, JsonValue]) -> Reading | None:

@@ -5,6 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 import attrs
 
+from attunement.journal import is_among
 from ledger import Record
 from ledger.record import format_utc
 
@@ -35,8 +36,8 @@ class RecordFilter:
         """Say whether a record is wanted."""
         body = record.body
         return (
-            (not self.actors or _is_among(body.get("actor"), self.actors))
-            and (not self.verdicts or _is_among(body.get("verdict"), self.verdicts))
+            (not self.actors or is_among(body.get("actor"), self.actors))
+            and (not self.verdicts or is_among(body.get("verdict"), self.verdicts))
             and (self.since is None or self.since <= record.timestamp)
             and (self.until is None or record.timestamp < self.until)
             and (self._holds_alpha(body.get("new_alpha")))
@@ -49,11 +50,6 @@ class RecordFilter:
             return False
         above = self.alpha_min is None or self.alpha_min.scaleb(_NANO_DIGITS) <= alpha
         return above and (self.alpha_max is None or alpha <= self.alpha_max.scaleb(_NANO_DIGITS))
-
-
-def _is_among(found: object, wanted: frozenset[str]) -> bool:
-    # A body is JSON of any kind: a list has no place in a set, not even to be looked up.
-    return isinstance(found, str) and found in wanted
 
 
 def parse_moment(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
-from attunement.journal import JournalError, body_of, entry_of
+from attunement.journal import JournalError, body_of, entry_of, is_among
 from kernel import Entry, Limits, Mode, Outcome, State, rules
 from kernel import Kind as TrialKind
 from kernel.state import REFUSED, Verdict
@@ -240,9 +240,9 @@ class _MissingInputError(Exception):
 
 def is_decision(record: Record) -> bool:
     """Say whether a record claims to be a decision of the kernel, whatever else may be wrong with it."""
-    event = record.body.get("event")
-    names_one = isinstance(event, str) and event in EVENTS
-    return record.kind is Kind.ENTRY and (names_one or "after" in record.body)
+    return record.kind is Kind.ENTRY and (
+        is_among(record.body.get("event"), EVENTS) or "after" in record.body
+    )
 
 
 def was_authorised(entry: Entry) -> bool:

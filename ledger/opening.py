@@ -159,8 +159,7 @@ def replay(
                     recoveries.append(stored)
             last = _last_known(stored, tree, known)
             # Only now: before the root is known, they may be anything.
-            for stored_recovery in recoveries:
-                recovered |= _recovered(parse(stored_recovery))
+            recovered.update(*map(_recovered, map(parse, recoveries)))
             end = known.begin + len(stored) + frame.OVERHEAD
             chain.go_on_after(last, end, known.key, known.log_key)
             checked.check(chain.tip, chain.tip, tree, known.log_key)

@@ -267,6 +267,7 @@ class Tuner(ABC):
     def state(self) -> State:
         """Give the memory in JSON's types."""
         last = [] if self._last is None else [self._last.alpha, float(self._last.probe)]
+        doubted = {} if self._doubted is None else self._doubted.state()
         return {
             "optimizer": self.name,
             "tick": self._tick,
@@ -278,8 +279,7 @@ class Tuner(ABC):
             "promise": optional(self._promise),
             "safe": list(self._safe),
             "struck": int(self._is_struck),
-            "doubts": int(self._doubted is not None),
-            **{f"doubted.{key}": value for key, value in _walls(self._doubted).items()},
+            **{f"doubted.{key}": value for key, value in doubted.items()},
             "gradient": optional(self.gradient),
             "samples": [figure for sample in self._samples for figure in sample],
             **self._noise.state(),
@@ -318,9 +318,12 @@ class Tuner(ABC):
         self._promise = reader.optional("promise")
         self._safe = deque((row[0] for row in reader.rows("safe", 1, RECENT)), maxlen=RECENT)
         self._is_struck = bool(reader.integer("struck", 0, 1))
-        doubted = StateReader(reader.part("doubted."))
-        self._doubted = self._blocked.restored(doubted) if reader.integer("doubts", 0, 1) else None
-        doubted.finish()
+        doubted = reader.part("doubted.")
+        self._doubted = None
+        if doubted:
+            part = StateReader(doubted)
+            self._doubted = self._blocked.restored(part)
+            part.finish()
         self.gradient = reader.optional("gradient")
         most = self._samples.maxlen or 0
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
@@ -330,10 +333,6 @@ class Tuner(ABC):
         self.guard = Guard(self.space)
         self.guard.restore(part)
         part.finish()
-
-
-def _walls(doubted: Blocked | None) -> State:
-    return {} if doubted is None else doubted.state()
 
 
 def _is_taken_back(last: Suggestion, verdict: Verdict, alpha: float | None) -> bool:

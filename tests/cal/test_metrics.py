@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from attunement.certified import shipped_certificate
 from attunement.config_schema import Config, LoggingConfig
+from attunement.measurement import MeasurementError
 from attunement.metrics import MEASURED, Metrics, MetricsError, MetricsServer
 from attunement.order import Action, sign_order
 from kernel import LedgerUnavailableError, Mode
@@ -143,6 +144,8 @@ def test_no_series_comes_or_goes_after_the_start(attune, scripted_engine, wishes
     loop.engine.coherence = float("nan")
     loop.engine.run(6)
     assert loop.kernel.mode is Mode.EMERGENCY
+    with pytest.raises(MeasurementError):
+        loop.controller.approve(loop.signed("approve"))
     loop.engine.coherence = 0.5
     loop.engine.run(1)
     loop.controller.approve(loop.signed("approve"))
