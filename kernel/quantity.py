@@ -49,8 +49,13 @@ def exact_ratio(name: str, value: Any) -> tuple[int, int]:
         return float.as_integer_ratio(value)
     if issubclass(kind, int) and kind is not bool and -_INT_LAST <= int.__pos__(value) <= _INT_LAST:
         return int.as_integer_ratio(value)
-    found = float.__repr__(value) if issubclass(kind, float) else f"of type {kind.__name__}"
+    found = float.__repr__(value) if issubclass(kind, float) else f"of type {name_of_type(value)}"
     raise MalformedQuantityError(f"{name} is {found}, must be a finite number")
+
+
+def name_of_type(value: object) -> str:
+    """Return the name of anything's type, without asking the type, whose metaclass may answer otherwise."""
+    return f"{type.__dict__['__name__'].__get__(type(value))}"
 
 
 def round_down(name: str, value: object) -> Nano:

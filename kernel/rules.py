@@ -102,7 +102,7 @@ def approve(limits: Limits, state: State, reading: Reading, authorised: bool) ->
     checks = (
         _mode(state, FROZEN, EMERGENCY),
         _authority(authorised),
-        *_measured(state, reading, state.cycle),
+        *_measured(state, reading, state.cycle + min(state.missed, 1)),
         *safety_checks(limits, state.alpha, reading),
     )
     if hold(checks):
@@ -180,10 +180,10 @@ def severe_checks(limits: Limits, alpha: Nano, reading: Reading) -> tuple[Check,
 def _grant(
     limits: Limits, state: State, target: Nano, kind: Kind, reading: Reading, admission: tuple[Check, ...]
 ) -> Transition:
-    # The reading that settled the last trial may carry the next proposal: state.cycle, not the one after it.
+    # The reading that settled the last trial may carry the next proposal, until a cycle is missed.
     checks = (
         *admission,
-        *_measured(state, reading, state.cycle),
+        *_measured(state, reading, state.cycle + min(state.missed, 1)),
         ("alpha", NANO, limits.alpha_min, target, limits.alpha_max),
         ("alpha_delta", NANO, -limits.step_max, target - state.alpha, limits.step_max),
         *safety_checks(limits, target, reading),

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from kernel import rules
 from kernel.limits import Limits
-from kernel.quantity import MalformedQuantityError, Nano, round_nearest, to_float
+from kernel.quantity import MalformedQuantityError, Nano, name_of_type, round_nearest, to_float
 from kernel.state import HELD, REFUSED, TRIAL, Comparison, Kind, Mode, Outcome, Reading, State, Verdict
 
 _GRANTS = frozenset({Outcome.STARTED, Outcome.ACCEPTED})
@@ -95,7 +95,9 @@ class SafetyKernel:
     """Owner of α. Every method is one event of the state machine and safe to call from any thread.
 
     Methods return the `Entry` of the decision. They raise `LedgerUnavailableError` when it could not be
-    recorded; the kernel then stays closed, with an open trial put back to its rollback target.
+    recorded; the kernel then stays closed, with an open trial put back to its rollback target: at every call
+    until the engine takes it. They raise `RuntimeError`, and decide nothing, when the ledger or the engine
+    calls them in the middle of a decision.
     """
 
     def __init__(
@@ -109,11 +111,14 @@ class SafetyKernel:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Hold a state without applying it; call `recover` next, or use `start` for a new history."""
-        self._lock = threading.RLock()  # guards _limits, _state, _closed, _opened_s and every effect
+        self._lock = threading.RLock()  # guards all that follows and every effect
         self._limits = limits
         self._state = state
-        self._closed: LedgerUnavailableError | None = None
         self._opened_s = 0.0
+        self._is_acting = False
+        # Why nothing is decided any more, empty while all is well; and the state whose α the engine is owed.
+        self._closed = ""
+        self._owed: State | None = None
         self._ledger = ledger
         self._actuator = actuator
         self._authority = authority
@@ -211,8 +216,8 @@ class SafetyKernel:
         with self._lock:
             after, verdict = rules.miss(self._limits, self._state)
             # An engine that began anew, or did not take α back, is brought to α again, also where α is safe.
-            reapply = after.mode is Mode.EMERGENCY
-            return self._enact("miss", actor, reason, (after, verdict), reapply=reapply)
+            is_latched = after.mode is Mode.EMERGENCY
+            return self._enact("miss", actor, reason, (after, verdict), reapply=is_latched)
 
     def expire_overdue_trial(self, actor: str) -> Entry | None:
         """Revert a trial that nobody settled within its deadline; None if there is none."""
@@ -275,40 +280,43 @@ class SafetyKernel:
         limits: Limits | None = None,
         reapply: bool = False,
     ) -> Entry:
-        if self._closed is not None:
-            raise self._closed
+        if self._is_acting:
+            raise RuntimeError(f"{event} called in the middle of another decision")
+        if self._closed:
+            raise LedgerUnavailableError(self._put_back())
         before, (after, verdict) = self._state, transition
         entry = new_entry(
             Entry, event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits
         )
-        if verdict.outcome is not HELD or verdict.broken:
-            self._record(entry)
-        if reapply or after.alpha != before.alpha:
-            try:
-                self._actuator.set_alpha_multiplier(to_float(after.alpha))
-            except Exception as error:  # noqa: BLE001 - a foreign engine may raise anything
-                return self._give_up(entry, error)
-        if after.mode is TRIAL and before.mode is not TRIAL:
-            self._opened_s = self._clock()
-        self._state = after
+        recorded = before
+        try:
+            self._is_acting = True
+            if verdict.outcome is not HELD or verdict.broken:
+                self._ledger.append(entry)
+            recorded = after
+            if reapply or after.alpha != before.alpha:
+                entry = self._apply(entry)
+            if entry.after.mode is TRIAL and before.mode is not TRIAL:
+                self._opened_s = self._clock()
+            self._state = entry.after
+        except BaseException as error:
+            # What the engine has by then is not known, nor whether a record under way is durable.
+            told = self._close(f"{event} not completed, kernel closed: {_said(error)}", before, recorded)
+            if isinstance(error, Exception):
+                raise LedgerUnavailableError(told) from error
+            raise
+        finally:
+            self._is_acting = False
         return entry
 
-    def _record(self, entry: Entry) -> None:
+    def _apply(self, entry: Entry) -> Entry:
         try:
-            self._ledger.append(entry)
-        except Exception as error:
-            self._closed = LedgerUnavailableError(
-                f"{entry.event} not recorded, kernel closed: {_said(error)}"
-            )
-            # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
-            closed, _ = rules.recover(self._state)
-            try:
-                if closed.alpha != self._state.alpha:
-                    self._actuator.set_alpha_multiplier(to_float(closed.alpha))
-                self._state = closed
-            except Exception as failure:  # noqa: BLE001 - a foreign engine may raise anything
-                self._closed = LedgerUnavailableError(f"{self._closed}; α not put back: {_said(failure)}")
-            raise self._closed from error
+            self._actuator.set_alpha_multiplier(to_float(entry.after.alpha))
+        except Exception as error:  # noqa: BLE001 - a foreign engine may raise anything
+            failed = self._give_up(entry, error)
+            self._ledger.append(failed)
+            return failed
+        return entry
 
     def _give_up(self, entry: Entry, error: Exception) -> Entry:
         try:
@@ -316,13 +324,29 @@ class SafetyKernel:
             restored = True
         except Exception:  # noqa: BLE001 - the rule judges an α that could not be put back
             restored = False
-        granted = entry.verdict.outcome in _GRANTS
-        state, verdict = rules.actuator_failed(entry.before, granted, restored)
+        state, verdict = rules.actuator_failed(entry.before, entry.verdict.outcome in _GRANTS, restored)
         reason = f"engine did not take α: {_said(error)}"
-        failed = entry._replace(event="actuator_failed", reason=reason, after=state, verdict=verdict)
-        self._record(failed)
-        self._state = state
-        return failed
+        return entry._replace(event="actuator_failed", reason=reason, after=state, verdict=verdict)
+
+    def _close(self, reason: str, before: State, recorded: State) -> str:
+        self._closed, self._state = reason, recorded
+        # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
+        self._owed, _ = rules.recover(recorded)
+        if recorded is before and self._owed.alpha == before.alpha:
+            self._state, self._owed = self._owed, None
+        return self._put_back()
+
+    def _put_back(self) -> str:
+        try:
+            self._is_acting = True
+            if self._owed is not None:
+                self._actuator.set_alpha_multiplier(to_float(self._owed.alpha))
+                self._state, self._owed = self._owed, None
+        except Exception as error:  # noqa: BLE001 - a foreign engine may raise anything
+            return f"{self._closed}; α not put back: {_said(error)}"
+        finally:
+            self._is_acting = False
+        return self._closed
 
 
 def describe(verdict: Verdict) -> tuple[str, ...]:
@@ -334,8 +358,8 @@ def describe(verdict: Verdict) -> tuple[str, ...]:
     )
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     try:
-        return f"{type(error).__name__}: {error}"
+        return f"{name_of_type(error)}: {error}"
     except Exception:  # noqa: BLE001 - a foreign exception may fail to describe itself
-        return type(error).__name__
+        return name_of_type(error)

@@ -21,7 +21,7 @@ from proofs.invariants import invariant
 from proofs.prove import Progress, Run, discharge_all, results_of
 from proofs.report import REPORT_NAME, write_report
 from proofs.solvers import Discharge, Verdict
-from proofs.source import Kernel, shipped_kernel
+from proofs.source import Kernel, shell_sources, shipped_kernel
 from proofs.specification import FOLD, LAST, NANO, TOLERANCE_LAST
 from proofs.stability import VARIATION_FLOOR, VARIATION_MOST, spread_of
 from proofs.theorems import Theorem
@@ -89,6 +89,7 @@ def build(run: Run, kernel: Kernel) -> dict[str, Any]:
         "kernel": {
             "digest": kernel.digest,
             "sources": {name: _sha256(text) for name, text in kernel.sources.items()},
+            "shell": {name: _sha256(text) for name, text in shell_sources().items()},
             "constants": _constants(kernel),
         },
         "solvers": {

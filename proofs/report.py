@@ -313,6 +313,10 @@ def _origins(certificate: Certificate) -> list[str]:
     return [
         f"- digest of the proved sources: `{kernel['digest']}`",
         *(f"- `kernel/{name}.py`: `{digest}`" for name, digest in sorted(kernel["sources"].items())),
+        *(
+            f"- `kernel/{name}.py`, tested and not proved: `{digest}`"
+            for name, digest in sorted(kernel["shell"].items())
+        ),
         *(f"- {name} = {value}" for name, value in sorted(kernel["constants"].items())),
         *(f"- {name} {version}" for name, version in sorted(solvers.items())),
     ]

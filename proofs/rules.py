@@ -96,6 +96,18 @@ def granted_alpha_keeps_the_envelope(case: Case) -> Conditional:
     return Conditional(case.outcome is Outcome.ACCEPTED, granted & kept)
 
 
+@claim_on("T3", *GRANTS, "approve")
+def nothing_rests_on_a_reading_from_before_a_missed_cycle(case: Case) -> Conditional:
+    """What opens a trial, or leaves a latch, is a reading taken at the α in force that is no older than the
+    last one used; once a cycle was missed, a later one."""
+    reading: Reading = case.arguments["reading"]
+    before = case.state
+    is_newest = some((before.missed == 0) & (reading.cycle == before.cycle), reading.cycle > before.cycle) & (
+        reading.alpha == before.alpha
+    )
+    return Conditional(case.outcome in (Outcome.ACCEPTED, Outcome.APPROVED), is_newest)
+
+
 @claim_on("T4", *GRANTS)
 def refusal_changes_nothing(case: Case) -> Conditional:
     """A proposal or override that is not accepted is refused, and leaves the whole state as it was."""

@@ -13,14 +13,15 @@ import attrs
 import kernel.limits
 import kernel.quantity
 import kernel.rules
+import kernel.safety_kernel
 import kernel.state
 from proofs.explorer import ProofError
 
 PROVED_MODULES = ("limits", "quantity", "rules")
 """Modules of the kernel whose functions are proved."""
 
-BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "to_float"})
-"""Functions that meet floats: argued and tested, not run on symbols."""
+BOUNDARY_FUNCTIONS = frozenset({"exact_ratio", "name_of_type", "to_float"})
+"""Functions that meet floats and foreign objects: argued and tested, not run on symbols."""
 
 _IMPORTS = {
     "quantity": frozenset({"math", "sys", "typing"}),
@@ -79,6 +80,12 @@ def shipped_kernel() -> Kernel:
     }
     _check(sources)
     return Kernel(kernel.rules, kernel.limits, kernel.quantity, sources)
+
+
+def shell_sources() -> dict[str, str]:
+    """Return the text of the kernel's modules that are tested and not proved, by the name of the file."""
+    paths = [Path(module.__file__ or "") for module in (kernel, kernel.safety_kernel)]
+    return {path.stem: path.read_text(encoding="utf-8") for path in paths}
 
 
 def kernel_from(**changed: str) -> Kernel:

@@ -169,13 +169,16 @@ def freeze(facts: Facts) -> tuple[Row, ...]:
 def approve(facts: Facts) -> tuple[Row, ...]:
     """A latch is left exactly if the order has authority and a current reading is safe at α."""
     before = facts.before
-    checks = (
-        mode(facts, Mode.FROZEN, Mode.EMERGENCY), authority(facts), *measured(facts, before.cycle),
-        *safe(facts.limits, before.alpha, facts.reading),
-    )  # fmt: skip
+    admission = (mode(facts, Mode.FROZEN, Mode.EMERGENCY), authority(facts))
+    safety = safe(facts.limits, before.alpha, facts.reading)
+    used = (*admission, *measured(facts, before.cycle), *safety)
+    newer = (*admission, *measured(facts, before.cycle + 1), *safety)
+    seen, unlatched = before.missed == 0, read(facts, Mode.READY, before.alpha, 0)
     return (
-        Row(kept(checks), Outcome.APPROVED, read(facts, Mode.READY, before.alpha, 0), checks),
-        Row(broken(checks), Outcome.REFUSED, unchanged(facts), checks),
+        Row(seen & kept(used), Outcome.APPROVED, unlatched, used),
+        Row(seen & broken(used), Outcome.REFUSED, unchanged(facts), used),
+        Row(negation(seen) & kept(newer), Outcome.APPROVED, unlatched, newer),
+        Row(negation(seen) & broken(newer), Outcome.REFUSED, unchanged(facts), newer),
     )
 
 
@@ -231,15 +234,17 @@ TABLES = {
 
 
 def granted(facts: Facts, admission: Checks, kind: Kind) -> tuple[Row, ...]:
-    """A trial of the target is opened exactly if all of this holds on the reading it is decided on."""
+    """A trial of the target is opened exactly if all of this holds on the reading it is decided on: no older
+    than the last that was used, and newer than that once a cycle was missed."""
     limits, before, reading, target = facts.limits, facts.before, facts.reading, facts.given["target"]
-    checks = (
-        *admission,
-        *measured(facts, before.cycle),
+    asked = (
         bounds(limits, target),
         ("alpha_delta", NANO, -limits.step_max, target - before.alpha, limits.step_max),
         *safe(limits, target, reading),
     )
+    used = (*admission, *measured(facts, before.cycle), *asked)
+    newer = (*admission, *measured(facts, before.cycle + 1), *asked)
+    seen = before.missed == 0
     opened = same(
         facts.after,
         State(
@@ -248,8 +253,10 @@ def granted(facts: Facts, admission: Checks, kind: Kind) -> tuple[Row, ...]:
         ),
     )  # fmt: skip
     return (
-        Row(kept(checks), Outcome.ACCEPTED, opened, checks),
-        Row(broken(checks), Outcome.REFUSED, unchanged(facts), checks),
+        Row(seen & kept(used), Outcome.ACCEPTED, opened, used),
+        Row(seen & broken(used), Outcome.REFUSED, unchanged(facts), used),
+        Row(negation(seen) & kept(newer), Outcome.ACCEPTED, opened, newer),
+        Row(negation(seen) & broken(newer), Outcome.REFUSED, unchanged(facts), newer),
     )
 
 

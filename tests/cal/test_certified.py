@@ -8,6 +8,7 @@ import attrs
 import pytest
 from ledger_bench import signers_of
 
+import kernel
 from attunement import certified
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -35,13 +36,25 @@ def test_the_kernel_that_ships_is_the_one_that_was_proved() -> None:
     assert doubts() == ()
 
 
-@pytest.mark.parametrize("name", ["limits", "quantity", "rules", "state"])
-def test_another_source_is_named(tmp_path: Path, name: str) -> None:
+def test_every_module_of_the_kernel_is_certified() -> None:
+    certificate = shipped()["kernel"]
+    folder = Path(kernel.__file__).parent
+    assert {*certificate["sources"], *certificate["shell"]} == {path.stem for path in folder.glob("*.py")}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "held"),
+    [
+        *(("sources", name, "proved") for name in ("limits", "quantity", "rules", "state")),
+        *(("shell", name, "tested with it") for name in ("__init__", "safety_kernel")),
+    ],
+)
+def test_another_source_is_named(tmp_path: Path, part: str, name: str, held: str) -> None:
     certificate = shipped()
-    certificate["kernel"]["sources"][name] = "0" * 64
-    assert doubts(written(tmp_path, certificate)) == (f"kernel/{name}.py is not the source that was proved",)
-    del certificate["kernel"]["sources"][name]
-    assert doubts(written(tmp_path, certificate)) == (f"kernel/{name}.py is not the source that was proved",)
+    certificate["kernel"][part][name] = "0" * 64
+    assert doubts(written(tmp_path, certificate)) == (f"kernel/{name}.py is not the source that was {held}",)
+    del certificate["kernel"][part][name]
+    assert doubts(written(tmp_path, certificate)) == (f"kernel/{name}.py is not the source that was {held}",)
 
 
 def test_a_proved_source_that_does_not_run_is_named(tmp_path: Path) -> None:
@@ -53,7 +66,15 @@ def test_a_proved_source_that_does_not_run_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{}, [], {"kernel": {"sources": 7}}, {"kernel": {"sources": {"rules": None}}}]
+    "broken",
+    [
+        {},
+        [],
+        {"kernel": {"sources": 7, "shell": {}}},
+        {"kernel": {"sources": {}, "shell": 7}},
+        {"kernel": {"sources": {"rules": None}, "shell": {}}},
+        {"kernel": {"sources": {}}},
+    ],
 )
 def test_a_certificate_that_cannot_be_read_is_a_doubt(tmp_path: Path, broken: object) -> None:
     (doubt,) = doubts(written(tmp_path, broken))

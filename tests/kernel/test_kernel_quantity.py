@@ -62,6 +62,11 @@ def test_alpha_goes_to_the_engine_and_back_unchanged(nano: int) -> None:
     assert round_nearest("alpha", to_float(nano)) == nano
 
 
+@given(st.integers(min_value=-(10**20), max_value=10**20))
+def test_the_engine_is_given_the_nearest_float(nano: int) -> None:
+    assert to_float(nano) == float(Fraction(nano, NANO))
+
+
 @pytest.mark.crosshair
 @given(st.integers(min_value=-(10**308), max_value=10**308))
 def test_integers_are_exact(value: int) -> None:
@@ -126,6 +131,18 @@ def test_a_subclass_cannot_answer_for_the_number_it_carries() -> None:
     assert round_nearest("alpha", Liar(7.0)) == 7 * NANO
     with pytest.raises(MalformedQuantityError, match="alpha is nan"):
         round_nearest("alpha", Liar("nan"))
+
+
+def test_an_integer_cannot_answer_for_its_own_size() -> None:
+    class Small(int):
+        def __ge__(self, other: int) -> bool:
+            return True
+
+        __le__ = __ge__
+
+    assert round_nearest("alpha", Small(7)) == 7 * NANO
+    with pytest.raises(MalformedQuantityError, match="must be a finite number"):
+        round_nearest("alpha", Small(10**309))
 
 
 @pytest.mark.parametrize(

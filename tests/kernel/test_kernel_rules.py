@@ -80,6 +80,23 @@ def test_each_reading_limit_by_one_unit(name: str, edge: dict[str, Any], outside
     assert broken(propose(NANO, before, reading(7, NANO)._replace(**outside))) == [name]
 
 
+@pytest.mark.parametrize("missed", [0, 1, 2, LIMITS.missed_max + 7])
+@pytest.mark.parametrize(
+    ("event", "mode"), [("propose", Mode.READY), ("override", Mode.FROZEN), ("approve", Mode.EMERGENCY)]
+)
+def test_a_reading_that_was_used_is_current_until_a_cycle_is_missed(
+    event: str, mode: Mode, missed: int
+) -> None:
+    before, goal = state(mode, cycle=7, missed=missed), Nano(NANO)
+    judged = {
+        "propose": lambda shown: rules.propose(LIMITS, before, goal, Kind.STEP, shown),
+        "override": lambda shown: rules.override(LIMITS, before, goal, shown, True),
+        "approve": lambda shown: rules.approve(LIMITS, before, shown, True),
+    }[event]
+    assert broken(judged(reading(7, NANO))) == (["cycle"] if missed else [])
+    assert broken(judged(reading(8, NANO))) == []
+
+
 def test_the_envelope_is_judged_at_the_target_and_not_at_the_present_alpha() -> None:
     gain = per_scale(0, LIMITS.loop_gain_max * NANO // (NANO + 1000))
     assert propose(NANO + 1000, shown=reading(1, NANO, loop_gain=gain))[1].outcome is Outcome.ACCEPTED

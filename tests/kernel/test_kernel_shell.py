@@ -105,7 +105,7 @@ def test_without_a_ledger_nothing_is_applied_and_the_kernel_is_closed(bench: Ben
         "miss": lambda: [bench.kernel.miss("controller", "blind") for _ in range(LIMITS.missed_max)],
     }
     bench.ledger.failure = OSError(28, "no space left on device")
-    with pytest.raises(LedgerUnavailableError, match=r"not recorded, kernel closed: .*no space left"):
+    with pytest.raises(LedgerUnavailableError, match=r"not completed, kernel closed: .*no space left"):
         calls[moves]()
     assert (bench.kernel.alpha, bench.kernel.mode, bench.engine.applied) == (1.0, Mode.READY, [])
     bench.ledger.failure = None
@@ -150,11 +150,39 @@ def test_a_granted_alpha_that_the_engine_refuses_leaves_all_as_it_was(bench: Ben
     assert [entry.event for entry in bench.ledger.entries] == ["propose", "actuator_failed"]
 
 
+def test_an_entry_holds_all_that_was_judged(bench: Bench) -> None:
+    shown, settled = reading(1, NANO), reading(2, 1_010_000_000)
+    comparison = Comparison(Nano(1), Nano(3), Nano(2))
+    narrow = LIMITS._replace(step_max=Nano(5_000_000))
+    proposed = bench.kernel.propose(step(1.01, Kind.STEP), shown)
+    ended = bench.kernel.settle(settled, comparison, "controller", "measured")
+    adopted = bench.kernel.set_limits(bench.signed("set_limits", tuple(narrow)), narrow)
+    assert [
+        (entry.event, entry.target, entry.kind, entry.reading, entry.comparison, entry.limits)
+        for entry in (proposed, ended, adopted)
+    ] == [
+        ("propose", Nano(1_010_000_000), Kind.STEP, shown, None, None),
+        ("settle", None, None, settled, comparison, None),
+        ("set_limits", None, None, None, None, narrow),
+    ]
+    assert bench.ledger.entries == [proposed, ended, adopted]
+
+
 def test_a_retreat_that_the_engine_refuses_is_an_emergency(bench: Bench) -> None:
     bench.engine.refuses = lambda alpha: alpha < 1.0
     entry = bench.kernel.observe(reading(1, NANO, entropy_rate=LIMITS.entropy_max + 1), "controller", "")
     assert (entry.verdict.outcome, bench.kernel.mode) == (Outcome.LATCHED, Mode.EMERGENCY)
     assert bench.kernel.alpha == 1.0
+
+
+def test_a_trial_that_the_engine_does_not_give_up_is_an_emergency_where_it_is() -> None:
+    bench = Bench(begin=state(Mode.TRIAL, alpha=Nano(1_010_000_000), good=Nano(NANO), cycle=1))
+    bench.engine.refuses = lambda alpha: alpha == 1.0
+    worse = Comparison(Nano(1), Nano(0), Nano(0))
+    entry = bench.kernel.settle(reading(2, 1_010_000_000), worse, "controller", "measured")
+    assert (entry.event, entry.verdict.outcome) == ("actuator_failed", Outcome.LATCHED)
+    assert (bench.kernel.mode, bench.kernel.alpha) == (Mode.EMERGENCY, 1.01)
+    assert bench.engine.applied == [1.01]
 
 
 def test_an_engine_that_takes_nothing_at_all_is_an_emergency(bench: Bench) -> None:
@@ -180,6 +208,15 @@ def test_an_overdue_trial_is_reverted(bench: Bench) -> None:
     assert entry.verdict.outcome is Outcome.REVERTED
     assert "trial open for 5.001 s, deadline 5.000 s" in entry.reason
     assert (bench.kernel.alpha, bench.engine.applied[-1]) == (1.0, 1.0)
+
+
+def test_a_reading_that_does_not_settle_a_trial_does_not_lengthen_it(bench: Bench) -> None:
+    bench.kernel.propose(step(1.01), reading(1, NANO))
+    bench.now_s += 4.0
+    stale = bench.kernel.settle(reading(1, 1_010_000_000), EQUAL, "controller", "measured")
+    assert (stale.verdict.outcome, bench.kernel.trial_age_s) == (Outcome.REFUSED, 4.0)
+    bench.now_s += 1.5
+    assert bench.kernel.expire_overdue_trial("watchdog") is not None
 
 
 @pytest.mark.parametrize("now_s", [99.0, float("nan")])
@@ -286,6 +323,29 @@ def test_the_reason_of_a_malformed_proposal_is_kept(bench: Bench) -> None:
         Proposal(None, Kind.STEP, "controller", "optimizer raised KeyError"), reading(1, NANO)
     )
     assert entry.reason == "optimizer raised KeyError: alpha is of type NoneType, must be a finite number"
+
+
+def test_a_type_has_no_say_in_its_own_name(bench: Bench) -> None:
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:
+            raise SystemExit(1)
+
+    class Foreign(metaclass=Meta):
+        pass
+
+    class ForeignError(Exception, metaclass=Meta):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    def refuses(alpha: float) -> bool:
+        raise ForeignError
+
+    entry = bench.kernel.propose(step(Foreign()), reading(1, NANO))
+    assert entry.reason == "test: alpha is of type Foreign, must be a finite number"
+    bench.engine.refuses = refuses
+    entry = bench.kernel.propose(step(1.01), reading(1, NANO))
+    assert entry.reason == "engine did not take α: ForeignError"
 
 
 def test_an_engine_whose_exception_cannot_be_told_is_recorded_by_its_type(bench: Bench) -> None:

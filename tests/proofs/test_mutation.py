@@ -70,7 +70,9 @@ def _with_truth_values() -> Iterator[tuple[str, str]]:
     for function in functions:
         for node in ast.walk(function):
             parts = [*node.elts] if isinstance(node, ast.Tuple) else []
-            parts += node.args if isinstance(node, ast.Call) else []
+            # What min and max take is used up in them.
+            is_kept = isinstance(node, ast.Call) and ast.unparse(node.func) not in ("min", "max")
+            parts += node.args if is_kept else []
             for part in parts:
                 new = {"0": b"False", "1": b"True", "int(authorised)": b"authorised"}.get(ast.unparse(part))
                 if new is not None:
