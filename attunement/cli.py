@@ -65,7 +65,8 @@ from attunement.journal import JournalError
 from attunement.ledger_view import Status
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
-from attunement.metrics import Metrics, MetricsError, MetricsServer
+from attunement.metrics import Metrics
+from attunement.metrics_server import MetricsError, MetricsServer
 from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory

@@ -1,14 +1,12 @@
 """The Prometheus view of a run."""
 
-import errno
 import hashlib
 import platform
 import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, get_args
+from typing import Final, get_args
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +15,6 @@ from prometheus_client import (
     Histogram,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from attunement.certified import shipped_certificate
@@ -61,10 +58,6 @@ _MODE_FIGURE: Final[dict[OptimizerMode, int]] = {"idle": 0, "gradient": 1, "pid"
 _EMERGENCY_FIGURE: Final = 3
 _COUNTS: Final = ("reverts_max", "missed_max")
 _TRIAL_BUCKETS_S: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-class MetricsError(Exception):
-    """The metrics endpoint cannot be opened."""
 
 
 class _StateSet:
@@ -344,47 +337,6 @@ class Metrics:
 
     def _states(self, name: str, text: str, label: str, values: Iterable[str]) -> _StateSet:
         return _StateSet(name, text, label, values, self.registry)
-
-
-class MetricsServer:
-    """Serves a registry over HTTP until closed.
-
-    Args:
-        metrics: What is served at /metrics.
-        host: Address to listen at.
-        port: Port to listen at, 0 for any free one.
-
-    Raises:
-        MetricsError: the address cannot be listened at.
-    """
-
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, host, metrics.registry)
-        except OSError as error:
-            why = f"cannot be listened at: {error.strerror}"
-            if error.errno == errno.EADDRINUSE:
-                why = "is taken by another program or run"
-            raise MetricsError(f"metrics.port {port} on {host} {why}") from error
-
-    @property
-    def port(self) -> int:
-        """Port that is listened at."""
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        """Stop listening and give the port back."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _word(mode: Mode) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from importlib.resources import files
 from math import isfinite
@@ -14,7 +14,7 @@ import attrs
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
@@ -256,11 +256,14 @@ class _Pages:
 
 async def _body(request: Request) -> bytes:
     received = bytearray()
-    async for chunk in request.stream():
-        received += chunk
-        if len(received) > BODY_MAX_BYTES:
-            return b""
-    return bytes(received)
+    # Half of a body is none, and nobody is there to be told.
+    with suppress(ClientDisconnect):
+        async for chunk in request.stream():
+            received += chunk
+            if len(received) > BODY_MAX_BYTES:
+                return b""
+        return bytes(received)
+    return b""
 
 
 @cache

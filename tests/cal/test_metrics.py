@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from attunement.certified import shipped_certificate
 from attunement.config_schema import Config, LoggingConfig
 from attunement.measurement import MeasurementError
-from attunement.metrics import MEASURED, Metrics, MetricsError, MetricsServer
+from attunement.metrics import MEASURED, Metrics
+from attunement.metrics_server import MetricsError, MetricsServer
 from attunement.order import Action, sign_order
 from kernel import LedgerUnavailableError, Mode
 from ledger import Ledger
