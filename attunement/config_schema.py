@@ -279,7 +279,12 @@ class PrometheusConfig:
 
     url: str | None = option(None, "Address of Prometheus, e.g. https://prometheus.example:9090.")
     auth: HttpAuthConfig = attrs.field(factory=HttpAuthConfig)
-    timeout: float = option(5.0, "Longest time for one request.", unit="s", within=_SECONDS)
+    timeout: float = option(
+        5.0,
+        "Longest time for one request, from the connection to the end of the answer.",
+        unit="s",
+        within=_SECONDS,
+    )
     poll: float = option(1.0, "Wait between two looks for a new sample.", unit="s", within=_SECONDS)
     stale_after: float = option(30.0, "Age at which a sample counts as missing.", unit="s", within=_SECONDS)
     lookback: float = option(

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -135,14 +136,17 @@ class ControlClient:
             raise ControlError(f"the loop behind {self._path} went away: {error}") from error
 
     def _line(self, timeout_s: float) -> bytes | None:
+        end_s = time.monotonic() + timeout_s
         while b"\n" not in self._received:
             if not len(self._received) < ANSWER_MAX_BYTES:
                 raise ControlError(f"the answer is longer than {ANSWER_MAX_BYTES} bytes")
             try:
-                self._socket.settimeout(timeout_s)
-                data = self._socket.recv(_CHUNK_BYTES)
+                # A line that comes byte by byte has no longer than one that does not come.
+                data = self._data(end_s - time.monotonic())
             except TimeoutError as error:
-                raise ControlError(f"the loop behind {self._path} was silent for {timeout_s:g} s") from error
+                raise ControlError(
+                    f"the loop behind {self._path} gave no answer in {timeout_s:g} s"
+                ) from error
             except OSError:
                 return None
             if not data:
@@ -150,6 +154,12 @@ class ControlClient:
             self._received += data
         line, _, self._received = self._received.partition(b"\n")
         return bytes(line)
+
+    def _data(self, wait_s: float) -> bytes:
+        if not wait_s > 0:
+            raise TimeoutError
+        self._socket.settimeout(wait_s)
+        return self._socket.recv(_CHUNK_BYTES)
 
     def _understood(self, line: bytes) -> dict[str, Any]:
         try:

@@ -442,7 +442,7 @@ def test_nobody_home_is_told_from_other_trouble(path):
         (b"no json\n", "no JSON"),
         (b'{"v":2}\n', "another version"),
         (b"x" * 100, "longer than 64 bytes"),
-        (None, "silent for 0.2 s"),
+        (None, "gave no answer in 0.2 s"),
     ],
 )
 def test_a_stranger_behind_the_socket_is_not_believed(path, answers, said, monkeypatch):
@@ -459,6 +459,27 @@ def test_a_stranger_behind_the_socket_is_not_believed(path, answers, said, monke
             with pytest.raises(ControlError, match=said):
                 client.status()
         client.close()
+
+
+def test_an_answer_that_drips_has_no_longer_than_one_that_does_not_come(path):
+    over = threading.Event()
+
+    def drip(stranger):
+        with stranger, suppress(OSError):
+            while not over.wait(0.02):
+                stranger.sendall(b"{")
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with ControlClient(path, timeout_s=0.3) as client:
+            thread, begun_s = threading.Thread(target=drip, args=(listener.accept()[0],)), time.monotonic()
+            thread.start()
+            with pytest.raises(ControlError, match=r"gave no answer in 0\.3 s"):
+                client.status()
+            assert time.monotonic() - begun_s < 2.0
+        over.set()
+        thread.join()
 
 
 def test_the_socket_lies_beside_the_ledger_unless_named(tmp_path):
