@@ -1,5 +1,8 @@
 """Proposes safety limits from what an engine shows when nobody tunes it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
 from time import sleep
 from typing import Protocol
 
@@ -8,8 +11,12 @@ import numpy as np
 from numpy import float64
 from numpy.typing import NDArray
 
-from attunement.coherence import mean_square
+from attunement.coherence import SnapshotError, mean_square
 from attunement.engine_protocol import AttunableEngine
+from attunement.foreign import described
+from attunement.measurement import MeasurementError
+from attunement.sources import SourceError
+from kernel import ActuatorError
 
 _SETTLING_CYCLES = 32
 _STEP_CYCLES = 16
@@ -125,6 +132,8 @@ def calibrate(
         CalibrationError: An argument is out of range, α was moved by somebody, the engine is in runaway, or
             the source stands still.
         SourceError: The source cannot deliver, or ended too early.
+        MeasurementError: The engine raised, or gave what is no figure.
+        ActuatorError: The engine did not take an α, or was not given its own back.
     """
     if not cycles >= 1:
         raise CalibrationError(f"cycles is {cycles}, must be at least 1")
@@ -132,23 +141,59 @@ def calibrate(
         raise CalibrationError(f"quantile is {quantile}, must lie in [0.5, 1]")
     if not 0 < step <= 0.5:
         raise CalibrationError(f"step is {step}, must lie in (0, 0.5]")
-    alpha = engine.get_alpha_multiplier()
-    try:
+    with _alpha_given_back(engine):
         _hold(engine, 1.0, _SETTLING_CYCLES)
         held = _hold(engine, 1.0, cycles)
         stepped = [_hold(engine, level, _STEP_CYCLES) for level in (1 - step, 1.0) * _STEP_PAIRS]
-    finally:
-        engine.set_alpha_multiplier(alpha)
     return _baseline(held, float(np.concatenate(stepped)[:, 0].max()), quantile)
+
+
+@contextmanager
+def _alpha_given_back(engine: CalibratedEngine) -> Iterator[None]:
+    try:
+        alpha = engine.get_alpha_multiplier()
+    except Exception as error:
+        raise MeasurementError(f"engine raised {described(error)}") from error
+    cause = ""
+    try:
+        yield
+    except Exception as error:
+        cause = f"{error}; "
+        raise
+    finally:
+        # What went wrong before is said as well: an engine that is gone is the cause of both.
+        _set(engine, alpha, f"{cause}alpha was not put back to {alpha:g}")
+
+
+def _set(engine: CalibratedEngine, alpha: float, failed: str) -> None:
+    try:
+        engine.set_alpha_multiplier(alpha)
+    except Exception as error:
+        raise ActuatorError(f"{failed}: engine raised {described(error)}") from error
 
 
 def _hold(engine: CalibratedEngine, alpha: float, cycles: int) -> NDArray[float64]:
     """Return entropy rate, H_internal and Ĉ of every cycle at ``alpha``, [cycles, 3]."""
-    engine.set_alpha_multiplier(alpha)
+    _set(engine, alpha, f"alpha = {alpha:g} was not taken")
     return np.array([_measure(engine, alpha) for _ in range(cycles)])
 
 
 def _measure(engine: CalibratedEngine, alpha: float) -> tuple[float, float, float]:
+    try:
+        figures = _measured(engine, alpha)
+    except (CalibrationError, SourceError):
+        raise
+    except SnapshotError as error:
+        raise MeasurementError(str(error)) from error
+    except Exception as error:
+        raise MeasurementError(f"engine raised {described(error)}") from error
+    for name, figure in zip(("entropy_rate", "h_internal", "C_hat"), figures, strict=True):
+        if not isfinite(figure):
+            raise MeasurementError(f"{name} is {figure}, must be finite")
+    return figures
+
+
+def _measured(engine: CalibratedEngine, alpha: float) -> tuple[float, float, float]:
     _run_fresh_cycle(engine)
     if engine.cycle_alpha != alpha:
         raise CalibrationError(f"alpha is {engine.cycle_alpha:g} in cycle {engine.cycle}, must be {alpha:g}")
@@ -156,7 +201,7 @@ def _measure(engine: CalibratedEngine, alpha: float) -> tuple[float, float, floa
     if in_runaway is not None and in_runaway():
         raise CalibrationError(f"the engine is in runaway at alpha = {alpha:g} in cycle {engine.cycle}")
     coherence = engine.normalize_C(mean_square(engine.sample_omega_snapshot()))
-    return engine.get_entropy_rate(), engine.get_h_internal(), coherence
+    return float(engine.get_entropy_rate()), float(engine.get_h_internal()), float(coherence)
 
 
 def _run_fresh_cycle(engine: CalibratedEngine) -> None:

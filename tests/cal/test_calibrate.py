@@ -11,9 +11,11 @@ from attunement.coherence import CoherenceDensityMeter
 from attunement.config import loads
 from attunement.config_schema import Shock
 from attunement.engine import CalEngine
+from attunement.measurement import MeasurementError
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureBlock, SourceExhaustedError
 from attunement.trace import TraceSource
+from kernel import ActuatorError
 
 RECORDED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "ec2_cpu"
 
@@ -147,6 +149,67 @@ def test_the_end_of_the_data_comes_through(tmp_path):
     (tmp_path / "a.csv").write_text("timestamp,value\n" + rows, encoding="utf-8")
     with pytest.raises(SourceExhaustedError, match="the trace ended after 49 samples"):
         calibrate(CalEngine(TraceSource(tmp_path, 12)))
+
+
+class BrokenEngine(CalEngine):
+    """Fails at one of its members once so many cycles are over."""
+
+    def __init__(self, member, cycles, alpha=0.9):
+        super().__init__(SimulatedSource(8, 4), alpha=alpha)
+        self.member, self.cycles = member, cycles
+
+    def __getattribute__(self, name):
+        own = super().__getattribute__
+        if name not in ("member", "cycles") and own("__dict__").get("member") == name:
+            done = own("cycle")
+            if done >= own("cycles"):
+                raise RuntimeError(f"{name} is gone")
+        return own(name)
+
+
+ASKED = ("run_cycle", "cycle", "cycle_alpha", "in_runaway", "normalize_C", "sample_omega_snapshot")
+
+
+@pytest.mark.parametrize("cycles", [0, 7, 50], ids=["settling", "begun", "stepping"])
+@pytest.mark.parametrize("member", [*ASKED, "get_entropy_rate", "get_h_internal"])
+def test_an_engine_that_raises_is_told_and_alpha_given_back(member, cycles):
+    engine = BrokenEngine(member, cycles)
+    with pytest.raises(MeasurementError, match=f"engine raised RuntimeError: {member} is gone"):
+        calibrate(engine, cycles=10)
+    assert engine.get_alpha_multiplier() == 0.9
+
+
+def test_an_engine_that_does_not_tell_its_alpha_is_left_as_it_is():
+    with pytest.raises(MeasurementError, match="engine raised RuntimeError: get_alpha_multiplier is gone"):
+        calibrate(BrokenEngine("get_alpha_multiplier", 0))
+
+
+def test_an_alpha_that_is_not_taken_is_told():
+    with pytest.raises(ActuatorError, match=r"alpha = 1 was not taken: .*; alpha was not put back to 0\.9: "):
+        calibrate(BrokenEngine("set_alpha_multiplier", 0))
+    with pytest.raises(
+        ActuatorError, match=r"^alpha = 1 was not taken: .*; alpha was not put back to 0\.9: "
+    ):
+        calibrate(BrokenEngine("set_alpha_multiplier", 20), cycles=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"get_entropy_rate": lambda: np.nan}, "entropy_rate is nan, must be finite"),
+        ({"get_h_internal": lambda: np.inf}, "h_internal is inf, must be finite"),
+        ({"normalize_C": lambda c: np.nan}, "C_hat is nan, must be finite"),
+        ({"get_entropy_rate": lambda: "much"}, "could not convert string to float"),
+        ({"sample_omega_snapshot": lambda: [[0.0], [1.0]]}, "row"),
+    ],
+    ids=["entropy", "h", "c", "text", "row"],
+)
+def test_what_is_no_figure_is_told(monkeypatch, changes, said):
+    engine = CalEngine(SimulatedSource(8, 4))
+    for name, answer in changes.items():
+        monkeypatch.setattr(engine, name, answer, raising=False)
+    with pytest.raises(MeasurementError, match=said):
+        calibrate(engine)
 
 
 @pytest.mark.parametrize(

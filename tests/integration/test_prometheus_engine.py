@@ -18,6 +18,7 @@ import pytest
 from attunement.assembly import Attunement
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
+from attunement.cli import _exit_code
 from attunement.config import loads
 from attunement.config_schema import ConfigError
 from attunement.dry_run import compare_with_hold
@@ -166,7 +167,22 @@ def asked(url, query):
 
 
 @pytest.fixture
-def config(prometheus, target, tmp_path):
+def config(document):
+    return lambda **changes: loads(document(**changes))
+
+
+@pytest.fixture
+def config_file(document, tmp_path):
+    def made(**changes):
+        path = tmp_path / "attunement.yaml"
+        path.write_text(document(**changes), encoding="utf-8")
+        return str(path)
+
+    return made
+
+
+@pytest.fixture
+def document(prometheus, target, tmp_path):
     def made(**changes):
         section = {
             "url": prometheus,
@@ -191,7 +207,7 @@ def config(prometheus, target, tmp_path):
             "safety": {"missed_max": 3},
             "logging": {"audit_ledger_path": str(tmp_path / "ledger")},
         }
-        return loads(json.dumps({"attunement": document}))
+        return json.dumps({"attunement": document})
 
     return made
 
@@ -388,6 +404,25 @@ def test_limits_can_be_calibrated_on_it(config, monkeypatch):
     baseline = calibrate(build_engine(config()), cycles=5)
     assert baseline.h_internal == pytest.approx(0.99)
     assert baseline.entropy_max >= 2 * 0.0005
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"url": "http://127.0.0.1:1"}, "clock: GET http://127.0.0.1:1/api/v1/query: ConnectionRefusedError"),
+        ({"clock": "no_such_series"}, "clock: the query gave no sample"),
+        ({"entropy_rate": {"promql": "no_such_series"}}, "entropy_rate: the query gave no sample"),
+        ({"coherence": {"promql": "goodput * 0"}}, "row"),
+        ({"apply_url": "http://127.0.0.1:1/"}, "α was not taken: PUT http://127.0.0.1:1/"),
+    ],
+    ids=["url", "clock", "figure", "zero", "apply"],
+)
+def test_what_keeps_limits_from_being_calibrated_is_told(config_file, capsys, changes, said):
+    code = _exit_code(["config", "calibrate", "--config", config_file(stale_after=0.5, **changes)])
+    printed = capsys.readouterr()
+    assert (code, printed.out) == (1, "")
+    assert said in printed.err
+    assert "Traceback" not in printed.err
 
 
 def test_a_dry_run_does_not_move_a_live_system(config, target, tmp_path):
