@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 import ledger
@@ -298,7 +298,8 @@ def status(config_path: Path | None, snapshot: Path | None, is_watching: bool, a
     if as_json:
         click.echo(json.dumps({**told.as_json(), "loop": live}, allow_nan=False))
     else:
-        table = Table(show_header=False)
+        # A figure or a path that is cut off by "…" is not told.
+        table = Table(Column(), Column(overflow="fold"), show_header=False)
         for name, figure in (*told.rows(), *(() if live is None else live_rows(live))):
             table.add_row(name, Text(escaped(figure)))
         Console().print(table)

@@ -19,6 +19,7 @@ from attunement.cli_order_now import human_options, signed_by, written
 from attunement.cli_orders import hand_over, make_order, read_order, wait_option, write_order
 from attunement.config_schema import Config
 from attunement.governance import follow
+from attunement.journal import JournalError
 from attunement.objections import standing_objections
 from attunement.order import Action, Choice, OrderTerms, terms_of
 from attunement.order_book import COUNTED, VOTE, OrderBook, choices
@@ -67,7 +68,7 @@ def show(config_path: Path | None, as_json: bool) -> None:
     config = configuration(config_path)
     charter, wanted = load_charter(config), limits_body(kernel_limits(config))
     book, open_ones = _proposals(config, charter)
-    in_force = None if book.limits is None else limits_body(book.limits)
+    in_force = None if book.limits is None else _in_force(book.limits)
     if as_json:
         told = {
             "in_force": in_force,
@@ -172,6 +173,13 @@ def _proposals(config: Config, charter: Charter) -> tuple[OrderBook, tuple[Propo
         if not any(standing_objections(charter, book, terms, now))
         for votes in [book.votes(terms.order_id)]
     )
+
+
+def _in_force(limits: Limits) -> dict[str, Any]:
+    try:
+        return limits_body(limits)
+    except OverflowError as error:
+        raise JournalError(f"the ledger's limits in force cannot be shown: {error}") from error
 
 
 def _limits(terms: OrderTerms) -> Limits:

@@ -157,7 +157,7 @@ def _refuse(path: _Path, reason: str, cause: Exception | None = None) -> NoRetur
     names: list[str] = []
     while path is not None:
         path, name = path
-        names.append(name)
+        names.append(name if name.isprintable() else ascii(name)[1:-1])
     raise CanonicalError(f"{'.'.join(reversed(names)) or 'value'} {reason}") from cause
 
 

@@ -192,7 +192,7 @@ def parse(stored: bytes) -> Record:
         raise RecordError(Fault.CANONICAL_FORM, "the members are not those of a record")
     version = members["v"]
     if not (type(version) is int and version == VERSION):
-        raise RecordError(Fault.CANONICAL_FORM, f"v is {version}, must be {VERSION}")
+        raise RecordError(Fault.CANONICAL_FORM, f"v is {ascii(version)[:80]}, must be {VERSION}")
     return Record(
         sequence=_sequence(members["seq"]),
         timestamp=_time("timestamp", members["timestamp"]),

@@ -15,6 +15,7 @@ from attunement.config_schema import Config
 from attunement.explain import Explainer
 from attunement.journal import JournalError, body_of
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
+from attunement.ledger_view import record_row
 from attunement.policy import kernel_limits
 from kernel import Comparison, Entry, Kind, Limits, Mode, Outcome, Reading, State, rules
 from kernel.state import Verdict
@@ -27,11 +28,13 @@ from ledger import (
     Record,
     Signers,
     SigningKey,
+    frame,
     load_private,
     open_checkpoint,
     read_records,
 )
 from ledger import Kind as RecordKind
+from ledger.canonical import encode
 from ledger.evidence import TlogProof
 from ledger.keys import decode_base64
 from ledger.merkle import verify_consistency
@@ -721,3 +724,78 @@ def test_nan_lies_in_no_range(told, command):
     assert code == 2
     assert "error" in err.lower()
     assert "nan" in err or "inf" in err
+
+
+def test_an_alpha_that_no_float_comes_near_to_is_shown_as_it_stands():
+    huge = 10**400
+    shown = record_row(record({"old_alpha": -huge, "new_alpha": huge, "broken": [[], ["x"], 5]}))
+    assert shown[4:7] == (f"-{huge}e-9", f"{huge}e-9", "x")
+
+
+FOUL = "\x1b[2J\n\x07\x9b1m\u202e"
+SHOWN = r"\x1b[2J\n\x07\x9b1m\u202e"
+
+
+@pytest.fixture(scope="module")
+def foul(deed, tmp_path_factory):
+    """The deed with a decision and a note whose every word would move the reader's cursor."""
+    last = [one for one in deed.records if one.kind is RecordKind.ENTRY][-1]
+    own = forged(deed, tmp_path_factory.mktemp("foul") / "own", lambda body: body)
+    words = {"actor": f"a{FOUL}", "reason": f"r{FOUL}"}
+    with Ledger.open(own.ledger, own.signers) as ledger:
+        ledger.append({**last.body, **words, "event": f"e{FOUL}", "broken": [[f"b{FOUL}", 0, 0, 1, 0]]})
+        ledger.append({"event": "order", **words, "verdict": f"v{FOUL}", f"m{FOUL}": f"m{FOUL}"})
+    return own
+
+
+def is_clean(text):
+    return all(line.isprintable() for line in text.split("\n"))
+
+
+def test_what_a_forged_ledger_says_does_not_steer_the_terminal(told, foul):
+    last = foul.records[-1].sequence
+    code, out, _ = told("show", "--csv", of=foul)
+    assert (code, is_clean(out)) == (0, True)
+    decision, note = list(csv.reader(io.StringIO(out)))[-2:]
+    assert (decision[2], *decision[6:]) == (f"e{SHOWN}", f"b{SHOWN}", f"a{SHOWN}", f"r{SHOWN}")
+    assert (note[3], note[8]) == (f"v{SHOWN}", f"r{SHOWN}")
+    code, out, _ = told("show", "--last", 2, of=foul)
+    assert (code, is_clean(out)) == (0, True)
+    for index, words in ((last - 1, ("e", "a", "r", "b")), (last, ("a", "r", "v", "m"))):
+        _, out, err = told("explain", index, of=foul)
+        assert (is_clean(out), err) == (True, "")
+        assert all(f"{word}{SHOWN}" in out for word in words)
+    code, out, _ = told("replay", of=foul)
+    assert (code, is_clean(out)) == (3, True)
+
+
+def test_the_status_of_a_forged_ledger_is_told(told, deed, tmp_path):
+    last = [one for one in deed.records if one.kind is RecordKind.ENTRY][-1]
+    state = {**last.body["after"], "alpha": 10**400, "good": -(10**400)}
+    limits = {**deed.records[1].body["limits"], "alpha_max": 10**400}
+    own = forged(deed, tmp_path / "own", lambda body: body)
+    with Ledger.open(own.ledger, own.signers) as ledger:
+        ledger.append({**last.body, "after": state, "limits": limits, "verdict": f"v{FOUL}"})
+    code, out, _ = told("status", of=own, group=())
+    assert (code, is_clean(out)) == (0, True)
+    whole = "".join(out.replace("│", "").split())
+    assert f"{10**400}e-9in[" in whole
+    assert f"v{SHOWN}1" in whole
+    code, out, _ = told("status", "--json", of=own, group=())
+    assert (code, json.loads(out)["alpha"]) == (0, f"{10**400}e-9")
+    code, _, err = told("policy", "show", of=own, group=())
+    assert (code, err.startswith("error: the ledger's limits in force cannot be shown")) == (3, True)
+
+
+def test_what_is_wrong_with_a_forged_record_does_not_steer_the_terminal(told, deed, tmp_path):
+    own = deed.copy(tmp_path / "own")
+    stored = deed.records[-1].stored
+    members = {**json.loads(stored), "v": f"v{FOUL}"}
+    journal = own.ledger / "journal"
+    journal.write_bytes(journal.read_bytes().replace(frame.encode(stored), frame.encode(encode(members))))
+    code, out, _ = told("verify", of=own)
+    assert (code, is_clean(out), f"v is 'v{SHOWN}', must be 1" in out) == (3, True, True)
+    code, _, err = told("show", of=own)
+    assert (code, is_clean(err), SHOWN in err) == (3, True, True)
+    code, out, _ = told("doctor", of=own, group=())
+    assert (code, is_clean(out)) == (1, True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from attunement.build import build_engine
 from attunement.config_schema import Config
 from attunement.engine_protocol import EngineProtocolError
-from attunement.foreign import described, printable
+from attunement.foreign import described, escaped, printable
 from attunement.measurement import EngineCapabilityError, Measurement, MeasurementError, Sensors
 from kernel import MalformedQuantityError
 from kernel.quantity import NANO
@@ -196,6 +196,15 @@ def test_printable_text_is_short_one_line_and_valid(text):
     assert len(shown) <= 400 * 10
     assert shown.encode("utf-8").decode("utf-8") == shown
     assert printable(shown)[:400] == shown[:400]
+
+
+@given(st.text(st.characters(), max_size=900))
+def test_escaped_text_is_printable_and_whole(text):
+    shown = escaped(text)
+    assert shown.isprintable()
+    assert printable(text) == escaped(text[:400])
+    assert escaped(shown) == shown
+    assert shown == text or not text.isprintable()
 
 
 def test_printable_text_stays_as_it_is():

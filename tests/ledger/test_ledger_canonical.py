@@ -106,6 +106,7 @@ def test_members_are_sorted_by_code_point_and_text_is_not_changed():
         ({"a": b"x"}, "a is a bytes"),
         ({"a": Colour.RED}, "a is a Colour"),
         ({"a": {1: 2}}, "a has the key 1, must be a string"),
+        ({"\x1b[2J\n": 0.5}, r"\x1b[2J\n is a float"),
         ({"a": "\ud800"}, "a has a lone surrogate at character 0"),
         ({"\udfff": 1}, "has a lone surrogate at character 0"),
         ({"a": 2**MAX_INTEGER_BITS}, f"a has {MAX_INTEGER_BITS + 1} bits, must not exceed 2048"),

@@ -114,6 +114,9 @@ def test_a_row_moves_only_from_where_it_is(connect):
     [
         ("epoch", "x"),
         ("epoch", 0),
+        ("epoch", 1.5),
+        # The next owner's has no room.
+        ("epoch", 2**63 - 1),
         ("size", "x"),
         ("size", -1),
         ("root", "zz"),

@@ -162,6 +162,22 @@ def test_a_flipped_bit_of_a_published_file_is_found(write, folder, key, signers)
     assert verify(folder, key.verify_key).verdict is Verdict.TAMPERED
 
 
+def test_a_partial_tile_that_a_writer_drops_meanwhile_is_no_tampering(write, folder, key, monkeypatch):
+    write(3)
+    partial, exists = folder / "tile/0/000.p/4", os.path.exists
+
+    def seen_for_the_last_time(path):
+        answer = exists(path)
+        if os.fspath(path) == os.fspath(partial):
+            partial.unlink(missing_ok=True)
+        return answer
+
+    monkeypatch.setattr(os.path, "exists", seen_for_the_last_time)
+    assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
+    partial.unlink(missing_ok=True)
+    assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
+
+
 def test_an_anchor_that_could_never_be_met_is_refused():
     with pytest.raises(ValueError, match="sequence"):
         Head(-1, "0" * 64)
@@ -298,6 +314,7 @@ def test_the_first_record_must_be_a_genesis_record(folder, journal, signers, kin
     [
         ("v", 2, "v is 2, must be 1"),
         ("v", True, "v is True, must be 1"),
+        ("v", "\x1b\n", r"v is '\\x1b\\n', must be 1"),
         ("seq", -1, "seq is not a whole number"),
         ("seq", True, "seq is not a whole number"),
         ("seq", "1", "seq is not a whole number"),

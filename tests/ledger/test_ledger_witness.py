@@ -226,6 +226,30 @@ def test_cosignatures_of_several_witnesses_stand_together(write, folder, signers
     assert set(signed.cosignatures) == {witness.key, second.key}
 
 
+def test_lines_of_keys_that_nobody_named_are_left_out(write, folder, signers, peer, serve):
+    write(1)
+    log, successor = signers.log.verifier, SigningKey(bytes(range(9, 41)))
+
+    def answer(body):
+        text = body.decode().partition("\n\n")[2].partition("\n\n")[0] + "\n"
+        return 200, "".join(cosign(NAME, one, text, MOMENT) for one in (successor, peer.key))
+
+    witness = Witness(serve(answer), NoteKey(NAME, peer.key.verify_key, COSIGNATURE))
+    signed = have_cosigned(folder, log, witness)
+    assert len(signed.note.partition(b"\n\n")[2].splitlines()) == 2
+    unnamed = NoteKey(NAME, successor.verify_key, COSIGNATURE)
+    assert list(open_checkpoint(signed.note, log, [witness.key, unnamed]).cosignatures) == [witness.key]
+
+
+def test_a_kept_note_that_is_damaged_is_not_blamed_on_the_witness(write, folder, signers, witness):
+    write(1)
+    have_cosigned(folder, signers.log.verifier, witness)
+    kept = (folder / "witnessed").read_bytes()
+    (folder / "witnessed").write_bytes(kept + b"not a line\n")
+    with pytest.raises(WitnessError, match="the file witnessed does not hold"):
+        have_cosigned(folder, signers.log.verifier, witness)
+
+
 def test_recorded_requests_of_another_implementation(peer, serve):
     peer.seen[SIGSUM] = Checkpoint(SIGSUM, 1, decode_base64(SIGSUM_ROOTS[1]))
     witness = Witness(serve(peer.add_checkpoint), NoteKey(NAME, peer.key.verify_key, COSIGNATURE))
