@@ -27,6 +27,7 @@ from attunement.order_desk import LEAVE, OrderDesk, PolicyMismatchError, Signato
 from attunement.policy import kernel_limits
 from attunement.snapshot import Snapshot, SnapshotError
 from attunement.telemetry import Subscriber
+from attunement.telemetry_body import tellable
 from kernel import Limits, SafetyKernel, State
 from kernel.quantity import to_float
 from ledger import HeadStore, Ledger, PrefixError, Signers, Verdict, read_records, verify
@@ -173,6 +174,7 @@ class Attunement:
                 reason=self._with_doubts(reason),
             )
         state, in_force = resume
+        _require_applicable(state)
         if limits != in_force and not is_adopted_here:
             raise PolicyMismatchError(*_differences(limits, in_force))
         kernel = SafetyKernel(in_force, state, journal, engine, self.governance, deadline_s)
@@ -268,6 +270,12 @@ def _opened(
         except (PrefixError, SnapshotError) as error:
             refused = str(error)
     return Ledger.open(folder, signers, head_store=heads), None, refused
+
+
+def _require_applicable(state: State) -> None:
+    with tellable("where the ledger leaves α"):
+        for alpha in (state.alpha, state.good):
+            to_float(alpha)
 
 
 def _adopts(order: SignedOrder, limits: Limits) -> bool:

@@ -19,12 +19,11 @@ from attunement.cli_order_now import human_options, signed_by, written
 from attunement.cli_orders import hand_over, make_order, read_order, wait_option, write_order
 from attunement.config_schema import Config
 from attunement.governance import follow
-from attunement.journal import JournalError
 from attunement.objections import standing_objections
 from attunement.order import Action, Choice, OrderTerms, terms_of
 from attunement.order_book import COUNTED, VOTE, OrderBook, choices
 from attunement.policy import kernel_limits
-from attunement.telemetry_body import limits_body
+from attunement.telemetry_body import limits_body, tellable
 from kernel import Limits
 from ledger.record import format_utc
 
@@ -176,10 +175,8 @@ def _proposals(config: Config, charter: Charter) -> tuple[OrderBook, tuple[Propo
 
 
 def _in_force(limits: Limits) -> dict[str, Any]:
-    try:
+    with tellable("the ledger's limits in force"):
         return limits_body(limits)
-    except OverflowError as error:
-        raise JournalError(f"the ledger's limits in force cannot be shown: {error}") from error
 
 
 def _limits(terms: OrderTerms) -> Limits:

@@ -22,9 +22,9 @@ from attunement.cli_common import (
     verified,
 )
 from attunement.config_schema import Config
+from attunement.ledger_view import nano_text
 from attunement.optimizer_memory import OptimizerMemoryError, put, read_memory, restore_memory
 from attunement.snapshot import Snapshot, SnapshotError, Surveyor
-from kernel.quantity import to_float
 from ledger import files
 from ledger.canonical import MAX_BYTES
 
@@ -100,7 +100,7 @@ def load_command(
     else:
         click.echo(f"{file} holds: {_told(snapshot)}")
         state = now.state
-        click.echo(f"{newer} records since; now {state.mode.name.lower()}, α = {to_float(state.alpha):.9f}")
+        click.echo(f"{newer} records since; now {state.mode.name.lower()}, α = {nano_text(state.alpha)}")
     _load_memory(config, file)
 
 
@@ -171,5 +171,5 @@ def _told(snapshot: Snapshot) -> str:
     state = snapshot.state
     return (
         f"record {snapshot.head.sequence} of {snapshot.timestamp}, {state.mode.name.lower()}, "
-        f"α = {to_float(state.alpha):.9f}, policy version {state.policy}"
+        f"α = {nano_text(state.alpha)}, policy version {state.policy}"
     )

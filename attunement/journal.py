@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, cast
 
-from attunement.foreign import printable
+from attunement.foreign import escaped, printable
 from attunement.order_book import GOVERNANCE_EVENTS
 from kernel import Comparison, Entry, Kind, Limits, Mode, Outcome, Reading, State
 from kernel.limits import Check
@@ -29,7 +29,10 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class JournalError(Exception):
-    """A record's body is not an entry of the kernel."""
+    """A record's body is not an entry of the kernel; what it quotes of the record is fit to be shown."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(escaped(said))
 
 
 class Appendable(Protocol):
@@ -334,5 +337,5 @@ def _integers(stored: Any) -> dict[str, Any]:
         raise TypeError(f"found a {type(stored).__name__}, must be an object")
     for name, value in stored.items():
         if type(value) is not int:
-            raise TypeError(f"{name} is a {type(value).__name__}, must be an integer")
+            raise TypeError(f"{escaped(name)} is a {type(value).__name__}, must be an integer")
     return stored

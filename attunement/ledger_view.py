@@ -76,16 +76,14 @@ class Status:
     def rows(self) -> Iterator[tuple[str, str]]:
         """Names and figures for a table."""
         state, limits = self.state, self.limits
+        low, high = (nano_text(one, "g") for one in (limits.alpha_min, limits.alpha_max))
         yield "mode", state.mode.name
-        yield (
-            "α",
-            f"{_nano(state.alpha)} in [{_nano(limits.alpha_min, 'g')}, {_nano(limits.alpha_max, 'g')}]",
-        )
-        yield "rollback target", _nano(state.good)
+        yield "α", f"{nano_text(state.alpha)} in [{low}, {high}]"
+        yield "rollback target", nano_text(state.good)
         if self.latch is not None:
             yield "latched by", f"record {self.latch}"
         if self.initial is not None:
-            yield "α to begin at", f"{_nano(self.initial.alpha)}, of record {self.initial.sequence}"
+            yield "α to begin at", f"{nano_text(self.initial.alpha)}, of record {self.initial.sequence}"
         yield "cycle", str(state.cycle)
         yield "consecutive reverts", f"{state.reverts} of {limits.reverts_max}"
         yield "policy version", str(state.policy)
@@ -179,13 +177,14 @@ def record_as_json(record: Record) -> dict[str, Any]:
     }
 
 
-def _alpha(figure: object) -> str:
-    return _nano(figure) if isinstance(figure, int) else ""
-
-
-def _nano(figure: int, form: str = ".9f") -> str:
+def nano_text(figure: int, form: str = ".9f") -> str:
+    """Return a quantity in its own unit; one that no float comes near to, as it stands."""
     number = _number(figure)
     return number if isinstance(number, str) else format(number, form)
+
+
+def _alpha(figure: object) -> str:
+    return nano_text(figure) if isinstance(figure, int) else ""
 
 
 def _number(figure: int) -> float | str:

@@ -4,12 +4,14 @@ Figures are floats in their own units, as near as a float is to the kernel's int
 null.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from attunement.broken import sentences
-from attunement.foreign import printable
+from attunement.foreign import described, printable
+from attunement.journal import JournalError
 from attunement.telemetry import CycleReport, adopted_limits
 from kernel import Comparison, Entry, Limits
 from kernel.limits import CYCLE_LAST, Check
@@ -29,6 +31,22 @@ def utc_now() -> str:
 def utc(unix_s: float) -> str:
     """Return a time since the epoch, seconds, in the ledger's form."""
     return format_utc(datetime.fromtimestamp(unix_s, UTC))
+
+
+@contextmanager
+def tellable(what: str) -> Iterator[None]:
+    """Refuse in words what a ledger says and no float can tell: a record may hold any integer.
+
+    Args:
+        what: What is told, for the error.
+
+    Raises:
+        JournalError: it cannot be told.
+    """
+    try:
+        yield
+    except (ArithmeticError, ValueError) as error:
+        raise JournalError(f"{what} cannot be shown: {described(error)}") from error
 
 
 def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
@@ -130,4 +148,4 @@ def _sides(name: str, least: int, most: int) -> tuple[bool, bool]:
 
 
 def _scaled(figure: int, unit: int) -> float:
-    return figure if unit == 1 else float(Decimal(figure) / unit)
+    return figure if unit == 1 else figure / unit

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import attrs
 
 from attunement.telemetry_body import check_body
-from kernel import Kind, Limits, Outcome, Reading, State, rules
+from kernel import Kind, Limits, MalformedQuantityError, Outcome, Reading, State, rules
 from kernel.quantity import round_nearest, to_float
 from kernel.state import Verdict
 
@@ -33,7 +33,17 @@ class WhatIf:
     is_trial_open: bool
 
     def body(self) -> dict[str, Any]:
-        """Return it as JSON's types."""
+        """Return it as JSON's types.
+
+        Raises:
+            MalformedQuantityError: a figure is so large that no float comes near to it.
+        """
+        try:
+            return self._body()
+        except OverflowError as error:
+            raise MalformedQuantityError("a figure that alpha leads to is beyond all floats") from error
+
+    def _body(self) -> dict[str, Any]:
         return {
             "alpha": to_float(self.alpha),
             "by": self.by,

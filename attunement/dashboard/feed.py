@@ -10,9 +10,9 @@ from attunement.control_client import ControlClient
 from attunement.control_protocol import HISTORY_MAX, ControlError
 from attunement.dashboard.journal_index import JournalIndex
 from attunement.journal import JournalError, entry_of
-from attunement.telemetry_body import decision_body, limits_body
+from attunement.telemetry_body import decision_body, limits_body, tellable
 from attunement.what_if import judge
-from kernel import Entry, MalformedQuantityError
+from kernel import Entry, Limits, MalformedQuantityError
 from kernel.quantity import NANO_SQUARED, to_float
 from ledger import LedgerError, Record
 
@@ -175,11 +175,15 @@ class Feed:
         return {
             "answer": "ledger",
             "run": None,
-            "limits": None if limits is None else limits_body(limits),
+            "limits": None if limits is None else _policy(limits),
             "outcomes": dict(outcomes),
             "broken": dict(broken),
             "last_decision": (
-                {"time": newest[-1].timestamp, "seq": newest[-1].sequence, **decision_body(entries[-1])}
+                {
+                    "time": newest[-1].timestamp,
+                    "seq": newest[-1].sequence,
+                    **_decision(newest[-1], entries[-1]),
+                }
                 if newest
                 else None
             ),
@@ -194,7 +198,22 @@ def _by(by: str) -> Any:
     raise ControlError(f"by is {by!r:.40}, must be optimizer or operator")
 
 
+def _policy(limits: Limits) -> dict[str, Any]:
+    with tellable("the ledger's limits in force"):
+        return limits_body(limits)
+
+
+def _decision(record: Record, entry: Entry) -> dict[str, Any]:
+    with tellable(f"record {record.sequence}"):
+        return decision_body(entry)
+
+
 def _cycle(record: Record, entry: Entry) -> dict[str, Any]:
+    with tellable(f"record {record.sequence}"):
+        return _cycle_body(record, entry)
+
+
+def _cycle_body(record: Record, entry: Entry) -> dict[str, Any]:
     """Return a decision as one cycle: what the ledger does not hold is null, as λ(t, L) and Ĉ are."""
     state, reading = entry.after, entry.reading
     return {

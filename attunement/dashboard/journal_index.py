@@ -18,9 +18,9 @@ from typing import Any, Final
 import attrs
 
 from attunement.explain import RECENT, Explainer
-from attunement.journal import limits_of
+from attunement.journal import JournalError, limits_of
 from attunement.ledger_view import record_as_json, record_row
-from attunement.telemetry_body import check_body
+from attunement.telemetry_body import check_body, tellable
 from kernel import Limits
 from ledger import LedgerReadError, Record
 from ledger import frame as frames
@@ -185,18 +185,20 @@ class JournalIndex:
 
         Raises:
             LedgerReadError: it is not there, or one before it cannot be read.
-            JournalError: it claims to be a decision and cannot be read.
+            JournalError: it claims to be a decision and cannot be read, or no float can tell its figures.
         """
         record, first = self.record(sequence), max(0, sequence - RECENT - 1)
         explainer = Explainer(self.limits_before(first))
         for before in range(first, sequence):
             explainer.follow(self.record(before))
         lines, mismatches = explainer.explain(record)
+        with tellable(f"record {sequence}"):
+            checks = [check_body(check) for check in explainer.checks]
         return {
             "seq": sequence,
             "lines": list(lines),
             "mismatches": [str(one) for one in mismatches],
-            "checks": [check_body(check) for check in explainer.checks],
+            "checks": checks,
             "record": record_as_json(record),
         }
 
@@ -205,11 +207,12 @@ class JournalIndex:
 
         Raises:
             LedgerReadError: a record cannot be read.
+            JournalError: what stands for the policy is none.
         """
         for index in range(bisect_left(self._policies, sequence) - 1, -1, -1):
-            body = self.record(self._policies[index]).body
-            if body.get("limits") is not None and body.get("verdict") != "refused":
-                return limits_of(body["limits"])
+            record = self.record(self._policies[index])
+            if record.body.get("limits") is not None and record.body.get("verdict") != "refused":
+                return _limits_of(record)
         return None
 
     def _scan(self, block: bytes) -> bool:
@@ -258,6 +261,13 @@ class JournalIndex:
             return parse(frames.read(BytesIO(framed)) or b"")
         except (RecordError, frames.TornFrame) as error:
             raise LedgerReadError(f"record {sequence} of {self.folder} cannot be read: {error}") from error
+
+
+def _limits_of(record: Record) -> Limits:
+    try:
+        return limits_of(record.body["limits"])
+    except TypeError as error:
+        raise JournalError(f"record {record.sequence} holds no limits: {error}") from error
 
 
 def _may_hold(text: str, stored: bytes) -> bool:

@@ -787,6 +787,23 @@ def test_the_status_of_a_forged_ledger_is_told(told, deed, tmp_path):
     assert (code, err.startswith("error: the ledger's limits in force cannot be shown")) == (3, True)
 
 
+@pytest.mark.parametrize("member", ["alpha", "good"])
+def test_an_alpha_that_no_float_comes_near_to_is_told_of_and_never_applied(told, deed, tmp_path, member):
+    own, huge = deed.copy(tmp_path / "own"), 10**400
+    assert told("save", tmp_path / "saved", of=own, group=())[0] == 0
+    last = [one for one in deed.records if one.kind is RecordKind.ENTRY][-1]
+    with Ledger.open(own.ledger, own.signers) as ledger:
+        ledger.append({**last.body, "after": {**last.body["after"], member: huge}})
+    code, out, _ = told("load", tmp_path / "saved", of=own, group=())
+    assert (code, "1 records since; now ready, α = " in out) == (0, True)
+    assert (f"α = {huge}e-9" in out) == (member == "alpha")
+    before = (own.ledger / "journal").read_bytes()
+    code, _, err = told("run", "--plain", of=own, group=())
+    assert code == 3
+    assert err.startswith("error: where the ledger leaves α cannot be shown: OverflowError")
+    assert (own.ledger / "journal").read_bytes() == before
+
+
 def test_what_is_wrong_with_a_forged_record_does_not_steer_the_terminal(told, deed, tmp_path):
     own = deed.copy(tmp_path / "own")
     stored = deed.records[-1].stored

@@ -233,6 +233,17 @@ def test_what_if_gives_the_verdict_and_changes_nothing(served, path):
     assert loop.kernel.alpha == 1.01
 
 
+def test_what_if_at_an_alpha_whose_drive_no_float_comes_near_to_is_refused(served, path):
+    loop, _ = served()
+    loop.engine.drive = 3.0
+    loop.engine.run(2)
+    with ControlClient(path) as client:
+        for alpha in (1e308, -1e308, 1.7976931348623157e308):
+            with pytest.raises(RefusedRequestError, match="beyond all floats"):
+                client.what_if(alpha)
+        assert client.what_if(1.0)["verdict"] == "accepted"
+
+
 def test_what_if_in_a_trial_is_judged_as_if_it_were_taken_back(served, path):
     loop, _ = served(Suggestion(1.01))
     loop.engine.run(1)

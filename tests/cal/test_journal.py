@@ -246,6 +246,26 @@ def test_a_record_that_holds_no_decision_is_named(change):
 
 
 @pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        *(
+            (value, (member,))
+            for member in ("after", "limits", "reading", "comparison")
+            for value in (1, "1")
+        ),
+        ("1", ("reading", "drive")),
+    ],
+)
+def test_a_members_name_does_not_steer_the_terminal(value, path):
+    body = deepcopy(body_of(PLAIN))
+    _with(value, *path, "\x1b[2J\nall is well")(body)
+    with pytest.raises(JournalError) as told:
+        entry_of(body)
+    assert str(told.value).isprintable()
+    assert r"\x1b[2J\nall is well" in str(told.value)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         _with("calm", "reading"),

@@ -14,13 +14,16 @@ import pytest
 from attunement.cli import _exit_code
 from attunement.config_schema import ConfigError
 from attunement.control import LoopTelemetry, controlled
+from attunement.control_protocol import HISTORY_MAX
 from attunement.dashboard import app as dashboard
 from attunement.dashboard import journal_index
 from attunement.dashboard.guard import hosts_of, read_token
 from attunement.dashboard.journal_index import JournalIndex, Query
+from attunement.explain import RECENT
+from attunement.journal import figures_body
 from attunement.order import Action, sign_order
 from kernel import Mode
-from ledger import Ledger, LedgerReadError
+from ledger import Ledger, LedgerReadError, read_records
 from ledger.chain import journal_path
 from optimizers.protocol import Suggestion
 
@@ -317,6 +320,76 @@ def test_a_ledger_that_cannot_be_read_is_said_to_be_so(beside_loop, until):
     status, told, _ = served.ask("/api/ledger")
     assert (status, told["code"]) == (500, "ledger")
     assert "it was cut" in told["error"]
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"after": {"alpha": HUGE}},
+        {"after": {"good": HUGE}},
+        {"before": {"alpha": HUGE}},
+        {"target": HUGE},
+        {"limits": {"alpha_max": HUGE}},
+        {"reading": {"coherence": HUGE}},
+        {"reading": {"drive": {"L_mu": HUGE}}},
+        {"comparison": {"before": HUGE, "after": 0, "tolerance": 0}},
+        {"broken": [["alpha", 10**9, 0, HUGE, 1]]},
+        {"broken": [["alpha", 0, 0, 2, 1]]},
+        {"broken": [["mode", 1, 0, 9, 1]]},
+    ],
+    ids=lambda change: json.dumps(change)[:30],
+)
+def test_a_record_that_cannot_be_shown_is_named_and_ends_nothing(
+    attune, scripted_engine, wishes, serve_page, signers, tmp_path, change
+):
+    loop = attune(scripted_engine(), wishes(Suggestion(1.01)))
+    loop.controller.start()
+    loop.engine.run(2)
+    body = {**list(read_records(loop.path))[-1].body, "limits": figures_body(loop.kernel.limits)}
+    with Ledger.open(tmp_path / "forged", signers) as ledger:
+        ledger.append(json.loads(json.dumps(body)))
+        served = serve_page(tmp_path / "forged", tmp_path / "nobody.sock", token=None)
+        ledger.append(_merged(body, change))
+        for path in ("/api/overview", "/api/ledger/2"):
+            status, said, _ = served.ask(path)
+            assert status in (200, 500)
+            assert status == 200 or " cannot be shown: " in said["error"], said
+        assert served.ask("/api/overview")[0] == 500
+        assert served.ask("/api/what_if?alpha=1")[0] in (200, 409)
+        assert served.ask("/api/ledger")[0] == 200
+        for _ in range(HISTORY_MAX):
+            ledger.append(json.loads(json.dumps(body)))
+        assert served.ask("/api/overview")[0] == 200
+
+
+def test_a_policy_that_is_none_is_named(attune, scripted_engine, wishes, serve_page, signers, tmp_path):
+    loop = attune(scripted_engine(), wishes())
+    body = list(read_records(loop.path))[-1].body
+    with Ledger.open(tmp_path / "forged", signers) as ledger:
+        served = serve_page(tmp_path / "forged", tmp_path / "nobody.sock", token=None)
+        ledger.append({**body, "limits": {"\x1b": 1}})
+        ledger.append({**body, "limits": {**body["limits"], "\x1b[2J": 1}})
+        for path in ("/api/overview", "/api/ledger/1"):
+            status, said, _ = served.ask(path)
+            assert (status, said["error"].isprintable()) == (500, True)
+        for _ in range(RECENT + 2):
+            ledger.append({**body, "limits": None})
+        assert served.ask("/api/ledger")[0] == 200
+        status, said, _ = served.ask(f"/api/ledger/{RECENT + 4}")
+        assert (status, said["error"].partition(":")[0]) == (500, "record 2 holds no limits")
+        assert r"\x1b[2J" in said["error"]
+
+
+def _merged(body, change):
+    return {
+        name: _merged(body[name], change[name])
+        if isinstance(change.get(name), dict) and isinstance(body[name], dict)
+        else change.get(name, body[name])
+        for name in body
+    }
 
 
 def test_a_token_is_its_owners_alone_and_long_enough(tmp_path):
