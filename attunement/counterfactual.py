@@ -6,6 +6,7 @@ the other policy. That the recursion is the recorded one is not believed but tri
 has to give the recorded figures. What cannot be known is how the world outside would have answered another α.
 """
 
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,8 +189,13 @@ def reproduced_within(recording: Recording) -> float:
             (row.h_internal, figures.h_internal),
         ):
             if recorded is not None:
-                largest = max(largest, abs(recorded - computed))
+                largest = _larger(largest, abs(recorded - computed))
     return largest
+
+
+def _larger(largest: float, difference: float) -> float:
+    # max() would pass NaN over.
+    return max(largest, difference) if isfinite(difference) else inf
 
 
 def _as_near(within: float) -> str:

@@ -11,8 +11,10 @@ NDJSON file up to the last whole line at any time.
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import Any, Final, Protocol, TextIO
+from typing import Any, Final, NoReturn, Protocol, TextIO
 
 import attrs
 import numpy as np
@@ -274,6 +276,15 @@ def _checked(recording: Recording) -> Recording:
     return recording
 
 
+def _require_finite(told: Header | Row) -> None:
+    # NaN differs from nothing by more than a tolerance: what holds it would count as reproduced.
+    for field in attrs.fields(type(told)):
+        value = getattr(told, field.name)
+        for figure in value if isinstance(value, list) else [value]:
+            if isinstance(figure, float) and not isfinite(figure):
+                raise ValueError(f"{field.name} is {figure}, must be finite")
+
+
 def _said(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -358,28 +369,63 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
 
 def _read_ndjson(path: Path) -> tuple[Header, list[Row]]:
     with path.open(encoding="utf-8") as stream:
-        header = _header(json.loads(stream.readline()))
+        with _at("line 1"):
+            header = _header(_parsed(stream.readline()))
         return header, list(_rows(stream))
 
 
 def _rows(stream: TextIO) -> Iterator[Row]:
-    for line in stream:
+    for number, line in enumerate(stream, 2):
         # A run that was killed leaves its last line unfinished.
         if line.endswith("\n"):
-            yield _CONVERTER.structure(json.loads(line), Row)
+            with _at(f"line {number}"):
+                yield _row(_parsed(line))
 
 
 def _read_parquet(path: Path) -> tuple[Header, list[Row]]:
     _, parquet = _pyarrow(path)
     table = parquet.read_table(os.fspath(path))
-    header = _header(json.loads((table.schema.metadata or {})[_KEY]))
-    return header, [_CONVERTER.structure(row, Row) for row in table.to_pylist()]
+    header = _header(_parsed((table.schema.metadata or {})[_KEY]))
+    rows: list[Row] = []
+    for number, told in enumerate(table.to_pylist(), 1):
+        with _at(f"row {number}"):
+            rows.append(_row(told))
+    return header, rows
+
+
+@contextmanager
+def _at(place: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # cattrs tells what does not fit by exceptions of its own.
+        raise ValueError(f"{place}: {_said(error)}") from error
+
+
+def _parsed(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        # Its own text counts the lines of what is one line of the file.
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
+
+
+def _refuse(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is no number of JSON")
 
 
 def _header(told: Any) -> Header:
     if not isinstance(told, dict) or told.pop("recording", None) != VERSION:
         raise ValueError(f"it does not begin as a recording of version {VERSION}")
-    return _CONVERTER.structure(told, Header)
+    header = _CONVERTER.structure(told, Header)
+    _require_finite(header)
+    return header
+
+
+def _row(told: Any) -> Row:
+    row = _CONVERTER.structure(told, Row)
+    _require_finite(row)
+    return row
 
 
 _CONVERTER = Converter(forbid_extra_keys=True, detailed_validation=False)

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from attunement.config import load
-from attunement.counterfactual import compare, reproduced_within
+from attunement.counterfactual import TOLERANCE, compare, reproduced_within
 from attunement.recording import RecordingError, _NdjsonWriter, _ParquetWriter, read_recording
 
 STORM = {"kind": "partition", "start": 12, "length": 4, "magnitude": 1, "share": 0.5}
@@ -149,6 +149,79 @@ def test_a_recording_of_other_sizes_or_without_rows_is_refused(recorded):
     path.write_text(f"{header}\n{{}}\n", encoding="utf-8")
     with pytest.raises(RecordingError):
         read_recording(path)
+
+
+def _numbers(told, path=()):
+    """Where the numbers of a header or a row stand."""
+    for key, value in told.items() if isinstance(told, dict) else enumerate(told):
+        if isinstance(value, dict | list):
+            yield from _numbers(value, (*path, key))
+        elif isinstance(value, float):
+            yield (*path, key)
+
+
+def _replaced(told, path, value):
+    told = json.loads(json.dumps(told))
+    place = told
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return told
+
+
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e400", '"nan"'])
+def test_no_number_of_a_recording_may_be_none(recorded, cli, site, literal):
+    path = recorded()
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for index in (0, 3):
+        # Of each list the first one stands for all.
+        places = {tuple(str(key) for key in place[:1]): place for place in _numbers(lines[index])}
+        assert places
+        for place in places.values():
+            changed = json.dumps(_replaced(lines[index], place, "HERE")).replace('"HERE"', literal)
+            text = [json.dumps(line) for line in lines]
+            text[index] = changed
+            path.write_text("\n".join([*text, ""]), encoding="utf-8")
+            with pytest.raises(RecordingError, match=f"line {index + 1}: "):
+                read_recording(path)
+    code, out, err = cli("dry-run", "--config", site.config(), "--trace", path)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_no_number_of_a_table_may_be_none(recorded, figure):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = recorded("session.parquet")
+    table = parquet.read_table(path)
+    rows = table.to_pylist()
+    for name in ("features", "psi", "engine_alpha", "alpha", "c_hat", "entropy_rate", "h_internal"):
+        was = rows[3][name]
+        changed = [figure, *was[1:]] if isinstance(was, list) else figure
+        altered = [*rows[:3], {**rows[3], name: changed}, *rows[4:]]
+        parquet.write_table(table.from_pylist(altered, schema=table.schema), path)
+        with pytest.raises(RecordingError, match=f"row 4: {name} is {figure}, must be finite"):
+            read_recording(path)
+
+
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_what_differs_by_no_number_is_not_reproduced(recorded, figure):
+    recording = read_recording(recorded())
+    rows = [attrs.evolve(recording.rows[0], c_hat=figure), *recording.rows[1:]]
+    assert not reproduced_within(attrs.evolve(recording, rows=rows)) <= TOLERANCE
+
+
+def test_a_line_that_is_no_row_is_named_by_its_number(recorded):
+    path = recorded()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for line, said in (
+        ("{", "line 4: not JSON: "),
+        ("{}", "line 4: "),
+        ("[]", "line 4: "),
+        ("[" * 10**5, "line 4: "),
+    ):
+        path.write_text("\n".join([*lines[:3], line, *lines[4:], ""]), encoding="utf-8")
+        with pytest.raises(RecordingError, match=said):
+            read_recording(path)
 
 
 def test_files_that_cannot_be_recorded_to_are_named_before_the_run(cli, site, recorded):
