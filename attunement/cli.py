@@ -28,6 +28,7 @@ from attunement.cli_common import (
     EXIT_LATCHED,
     EXIT_REFUSED,
     EXIT_USAGE,
+    FilePath,
     complain,
     config_option,
     configuration,
@@ -167,25 +168,25 @@ def cli() -> None:
 )
 @click.option("--plain", is_flag=True, help="Print a line a cycle instead of the live view.")
 @json_option
-@click.option("--operator-key", type=click.Path(path_type=Path), help="Private key of an operator present.")
+@click.option("--operator-key", type=FilePath(), help="Private key of an operator present.")
 @click.option("--actor", help="Who that is, for the record.")
 @click.option("--reason", help="Why the order is given, for the record.")
 @click.option(
     "--order",
     "order_paths",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="A signed order to carry out at the first reading; may be given again.",
 )
 @click.option(
     "--snapshot",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="A file of `save`: verify and read again only what came after it. If the ledger does not begin as "
     "it says, that is told and the whole ledger is verified.",
 )
 @click.option(
     "--record",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Record the session to this new file, .parquet or .ndjson, for `dry-run --trace`.",
 )
 @unverified_option
@@ -275,9 +276,7 @@ def run(
 
 @cli.command()
 @config_option
-@click.option(
-    "--snapshot", type=click.Path(path_type=Path), help="Read only what followed this file of `save`."
-)
+@click.option("--snapshot", type=FilePath(), help="Read only what followed this file of `save`.")
 @click.option(
     "--watch",
     "is_watching",

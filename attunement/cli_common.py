@@ -12,6 +12,7 @@ from rich.progress import Progress
 
 import ledger
 from attunement.config import load
+from attunement.config_forms import PATH, is_path
 from attunement.config_schema import Config
 from attunement.foreign import escaped
 from attunement.key_files import first_key, with_pub
@@ -42,6 +43,23 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+class FilePath(click.Path):
+    """A path that a file can have: of one with NUL the system's calls would take the beginning."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path that was given.
+
+        Raises:
+            BadParameter: no file can have it.
+        """
+        if not is_path(os.fsdecode(value)):
+            self.fail(f"{os.fsdecode(value)!a} is no path, must be {PATH.words}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 _FLAGS = "attunement.flags"
 
 
@@ -52,7 +70,7 @@ def _keep_flags(context: click.Context, _parameter: click.Parameter, flags: tupl
 _file_option: Callable[[F], F] = click.option(
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="YAML configuration; ATTUNEMENT__… environment variables override it.",
 )
 _set_option: Callable[[F], F] = click.option(
@@ -78,12 +96,12 @@ unverified_option: Callable[[F], F] = click.option(
     help="Run a kernel that is not the one the certificate speaks of; the ledger says so.",
 )
 path_option: Callable[[F], F] = click.option(
-    "--path", type=click.Path(path_type=Path), help="Ledger folder, instead of the configuration's."
+    "--path", type=FilePath(), help="Ledger folder, instead of the configuration's."
 )
 public_key_option: Callable[[F], F] = click.option(
     "--public-key",
     "public_key_path",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Public key file of the key that signed the first record.",
 )
 

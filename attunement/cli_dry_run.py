@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from attunement.cli_common import config_option, configuration, json_option, unverified_option
+from attunement.cli_common import FilePath, config_option, configuration, json_option, unverified_option
 from attunement.config_schema import Config
 from attunement.counterfactual import Counterfactual, compare
 from attunement.counterfactual_plot import draw_html, draw_png
@@ -23,11 +23,9 @@ from attunement.recording import read_recording
 @click.option(
     "--cycles", type=click.IntRange(min=1), help="Length of the run, instead of the configuration's."
 )
-@click.option(
-    "--trace", type=click.Path(path_type=Path), help="Run a session again that `run --record` recorded."
-)
-@click.option("--png", type=click.Path(path_type=Path), help="With --trace: draw to this file.")
-@click.option("--html", type=click.Path(path_type=Path), help="With --trace: draw to this file.")
+@click.option("--trace", type=FilePath(), help="Run a session again that `run --record` recorded.")
+@click.option("--png", type=FilePath(), help="With --trace: draw to this file.")
+@click.option("--html", type=FilePath(), help="With --trace: draw to this file.")
 @unverified_option
 @json_option
 def dry_run_command(

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import ledger
-from attunement.cli_common import config_option, configuration, followed, json_option
+from attunement.cli_common import FilePath, config_option, configuration, followed, json_option
 from attunement.config_schema import Config
 from attunement.heads import configured_head_store
 from attunement.key_files import replace_key, retired, with_pub
@@ -21,7 +21,7 @@ def keys_group() -> None:
 
 @keys_group.command("init")
 @config_option
-@click.option("--path", type=click.Path(path_type=Path), help="Key file, instead of the configuration's.")
+@click.option("--path", type=FilePath(), help="Key file, instead of the configuration's.")
 @click.option("--if-missing", is_flag=True, help="Do nothing if the key file is there.")
 @json_option
 def init_command(config_path: Path | None, path: Path | None, if_missing: bool, as_json: bool) -> None:

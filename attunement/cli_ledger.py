@@ -18,6 +18,7 @@ from attunement.charter import load_charter
 from attunement.cli_common import (
     EXIT_REFUSED,
     F,
+    FilePath,
     config_option,
     configuration,
     first_public_key,
@@ -265,7 +266,7 @@ def prove(
 @path_option
 @public_key_option
 @_filter_options
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=FilePath())
 @json_option
 def export(
     config_path: Path | None,

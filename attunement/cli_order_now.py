@@ -11,6 +11,7 @@ from attunement.charter import load_charter
 from attunement.cli_common import (
     EXIT_REFUSED,
     F,
+    FilePath,
     complain,
     config_option,
     configuration,
@@ -33,7 +34,7 @@ def human_options(function: F) -> F:
             "--key",
             "keys",
             multiple=True,
-            type=click.Path(path_type=Path),
+            type=FilePath(),
             help="An operator's private key; again for each further signature.",
         ),
     ):
@@ -43,7 +44,7 @@ def human_options(function: F) -> F:
 
 _out_option: Callable[[F], F] = click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Write the order to this new file instead of handing it over.",
 )
 

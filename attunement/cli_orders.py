@@ -16,6 +16,7 @@ from attunement.cli_common import (
     EXIT_ERROR,
     EXIT_REFUSED,
     F,
+    FilePath,
     FiniteRange,
     complain,
     config_option,
@@ -61,9 +62,7 @@ def order_group() -> None:
 @click.option("--actor", required=True, help="Who asks, for the record.")
 @click.option("--reason", required=True, help="Why, for the record.")
 @click.option("--ttl", type=float, help="Life in seconds, instead of the configuration's longest.")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="File to write; never overwritten."
-)
+@click.option("--out", required=True, type=FilePath(), help="File to write; never overwritten.")
 @json_option
 def make(
     action: str,
@@ -91,10 +90,10 @@ def make(
 
 
 @order_group.command("sign")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="The operator's private key.")
+@click.argument("path", type=FilePath())
+@click.option("--key", required=True, type=FilePath(), help="The operator's private key.")
 @click.option("--against", is_flag=True, help="Vote against it instead; counts for a policy.")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write, instead of the order's own.")
+@click.option("--out", type=FilePath(), help="File to write, instead of the order's own.")
 @json_option
 def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) -> None:
     """Add an operator's signature to an order; needs neither the ledger nor the configuration.
@@ -115,7 +114,7 @@ def sign(path: Path, key: Path, against: bool, out: Path | None, as_json: bool) 
 @order_group.command(
     "send", epilog="Exit codes: 0 done, or waiting for a reading; 3 refused; 1 no loop runs; 2 usage."
 )
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FilePath())
 @config_option
 @wait_option
 @json_option
@@ -133,7 +132,7 @@ def send(path: Path, config_path: Path | None, wait_s: float, as_json: bool) -> 
 
 
 @order_group.command("show")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FilePath())
 @config_option
 @json_option
 def show(path: Path, config_path: Path | None, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 import ledger
 from attunement.charter import Charter, load_charter
-from attunement.cli_common import config_option, configuration, json_option
+from attunement.cli_common import FilePath, config_option, configuration, json_option
 from attunement.cli_order_now import human_options, signed_by, written
 from attunement.cli_orders import hand_over, make_order, read_order, wait_option, write_order
 from attunement.config_schema import Config
@@ -99,9 +99,7 @@ def show(config_path: Path | None, as_json: bool) -> None:
 @policy_group.command("propose", epilog=_EPILOG)
 @config_option
 @human_options
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="New file of the proposal, for the others."
-)
+@click.option("--out", required=True, type=FilePath(), help="New file of the proposal, for the others.")
 @wait_option
 @json_option
 def propose(
@@ -131,9 +129,9 @@ def propose(
 
 
 @policy_group.command("vote", epilog=_EPILOG)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FilePath())
 @config_option
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="The operator's private key.")
+@click.option("--key", required=True, type=FilePath(), help="The operator's private key.")
 @click.option("--against", is_flag=True, help="Vote against it.")
 @wait_option
 @json_option

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from attunement.cli_common import EXIT_ERROR, complain, config_option, configuration
+from attunement.config_forms import HOST, is_host
 from attunement.control_protocol import socket_path
 
 _BACKLOG = 128
@@ -27,6 +28,8 @@ def serve_command(config_path: Path | None, host: str | None, port: int | None) 
     from attunement.dashboard.journal_index import JournalIndex
     from attunement.dashboard.serving import PageServer
 
+    if host and not is_host(host):
+        raise click.UsageError(f"--host is {host!a}, must be {HOST.words}")
     config = configuration(config_path)
     address = config.serve.host if host is None else host
     door = Door(hosts_of(address, config.serve.names), read_token(config.serve.token_path))

@@ -10,6 +10,7 @@ import ledger
 from attunement.asking import release
 from attunement.assembly import build_optimizer
 from attunement.cli_common import (
+    FilePath,
     config_option,
     configuration,
     first_public_key,
@@ -34,7 +35,7 @@ _MODE = 0o644
 @click.command("save")
 @config_option
 @path_option
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @json_option
 def save_command(config_path: Path | None, path: Path | None, file: Path, as_json: bool) -> None:
     """Write a signed snapshot of what the ledger says to the new FILE; the optimizer's memory to FILE.memory.
@@ -70,7 +71,7 @@ def save_command(config_path: Path | None, path: Path | None, file: Path, as_jso
 @config_option
 @path_option
 @public_key_option
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @json_option
 def load_command(
     config_path: Path | None, path: Path | None, public_key_path: Path | None, file: Path, as_json: bool

@@ -295,7 +295,8 @@ def _class_hook(kind: type[Any]) -> Callable[[Any, Any], Any]:
 def _field_hook(field: "attrs.Attribute[Any]") -> Callable[[Any, Any], Any]:
     if get_origin(field.type) is tuple:
         return _structured_list
-    return lambda value, _kind: checked(value, field.type, field.metadata["within"])
+    told = field.metadata
+    return lambda value, _kind: checked(value, field.type, told["within"], told["form"])
 
 
 def _structured_list(value: Any, kind: Any) -> Any:

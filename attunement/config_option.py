@@ -7,6 +7,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
+from attunement.config_forms import TEXT, Form
+from attunement.foreign import escaped
+
 _SHOWN_MAX = 60
 
 
@@ -40,6 +43,7 @@ def option(
     *,
     unit: str = "",
     within: Interval | None = None,
+    form: Form = TEXT,
     guards: str = "",
     change: Change = "restart",
 ) -> Any:
@@ -50,32 +54,40 @@ def option(
         doc: What the key means, in one sentence.
         unit: The unit of its number, empty where there is none.
         within: The range of its number; every number has one.
+        form: What its text must look like.
         guards: What it protects, and against what; empty where it protects nothing.
         change: How a changed value comes into force; ``order`` for what is part of the kernel's policy.
     """
-    metadata = {"doc": doc, "unit": unit, "within": within, "guards": guards, "change": change}
+    metadata = {
+        "doc": doc,
+        "unit": unit,
+        "within": within,
+        "form": form,
+        "guards": guards,
+        "change": change,
+    }
     return attrs.field(default=default, validator=_validate, metadata=metadata)
 
 
-def checked(value: Any, kind: Any, within: Interval | None) -> Any:
-    """Return ``value`` if it is of ``kind`` and in range, a whole number given for a float as a float.
+def checked(value: Any, kind: Any, within: Interval | None, form: Form = TEXT) -> Any:
+    """Return ``value`` if it is of ``kind``, in range and of its form, a whole number for a float as a float.
 
     Nothing else is converted: ``1`` is not true, ``91.7`` is not a whole number, ``"3"`` is not a number.
 
     Raises:
-        ValueError: The value is of another type, empty text, not finite or out of range.
+        ValueError: The value is of another type or form, not finite or out of range.
     """
     member = next((one for one in _members(kind) if _is_a(value, one)), None)
-    if member is None:
-        raise ValueError(f"is {shown(value)}, must be {expectation(kind, within)}")
+    if member is None or (member is str and not form.fits(value)):
+        raise ValueError(f"is {shown(value)}, must be {expectation(kind, within, form)}")
     if member in (int, float) and within is not None and not within.holds(value):
         raise ValueError(f"is {shown(value)}, must lie in {within}")
     return float(value) + 0.0 if member is float else value  # + 0.0 turns −0.0 into 0.0
 
 
-def expectation(kind: Any, within: Interval | None = None) -> str:
+def expectation(kind: Any, within: Interval | None = None, form: Form = TEXT) -> str:
     """Say in words which values ``checked`` accepts."""
-    return " or ".join(_in_words(member, within) for member in _members(kind))
+    return " or ".join(_in_words(member, within, form) for member in _members(kind))
 
 
 def shown(value: object) -> str:
@@ -86,7 +98,7 @@ def shown(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return f'"{value}"' if len(value) <= _SHOWN_MAX else f'"{value[:_SHOWN_MAX]}…"'
+            return f'"{escaped(value)}"' if len(value) <= _SHOWN_MAX else f'"{escaped(value[:_SHOWN_MAX])}…"'
         case int() | float():
             return _figure(value)
         case Mapping():
@@ -99,7 +111,7 @@ def shown(value: object) -> str:
 
 def _validate(_instance: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
     try:
-        checked(value, attribute.type, attribute.metadata["within"])
+        checked(value, attribute.type, attribute.metadata["within"], attribute.metadata["form"])
     except ValueError as error:
         raise ValueError(f"{attribute.name} {error}") from None
 
@@ -125,9 +137,11 @@ def _is_a(value: object, member: Any) -> bool:
     return _TESTS[get_origin(member) or member](value)
 
 
-def _in_words(member: Any, within: Interval | None) -> str:
+def _in_words(member: Any, within: Interval | None, form: Form) -> str:
     if get_origin(member) is Literal:
         return " or ".join(get_args(member))
+    if member is str:
+        return form.words
     words = _WORDS[get_origin(member) or member]
     return f"{words} in {within}" if within is not None and member in (int, float) else words
 
@@ -147,7 +161,7 @@ _TESTS: dict[Any, Callable[[object], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: lambda value: isinstance(value, int) and not isinstance(value, bool),
     float: lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    str: lambda value: isinstance(value, str) and value.strip() != "",
+    str: lambda value: isinstance(value, str),
     Mapping: _is_settings,
     tuple: lambda value: isinstance(value, tuple) and all(attrs.has(type(one)) for one in value),
 }
@@ -157,7 +171,6 @@ _WORDS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
-    str: "text that is not empty",
     Mapping: "a mapping of names to plain finite values",
     tuple: "a list of mappings",
 }

@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from attunement.config_option import Change, Interval, expectation, option
+from attunement.config_forms import HOST, HOSTS, ORIGIN, PATH, PERSON, SOCKET, USERNAME, is_host
+from attunement.config_option import Change, Interval, expectation, option, shown
 
 ROOT = "attunement"
 ORDER_TTL_MOST_S: Final = 30 * 86_400
 VERSION = 1
+SQLITE: Final = "sqlite:"
+HEAD_STORES: Final = (SQLITE, "postgresql://", "postgres://")
 
 _ALPHA = Interval(0, 10, low_open=True)
 _UNIT = Interval(0, 1)
@@ -163,7 +166,7 @@ class OptimizerConfig:
         within=Interval(1, 10**9),
     )
     memory_path: str | None = option(
-        None, "File in which the optimizer's memory lives on between runs; null forgets it."
+        None, "File in which the optimizer's memory lives on between runs; null forgets it.", form=PATH
     )
 
 
@@ -232,7 +235,7 @@ class SourceConfig:
         0.05, "Standard deviation of the simulated noise, per component.", within=Interval(0, 10)
     )
     seed: int = option(0, "Seed of the simulated noise and of the nodes that shocks strike.", within=_SEED)
-    folder: str | None = option(None, "Folder of the trace's CSV files.")
+    folder: str | None = option(None, "Folder of the trace's CSV files.", form=PATH)
     window: int = option(
         12, "Samples that a trace's features are taken over.", unit="samples", within=Interval(2, 10_000)
     )
@@ -244,10 +247,12 @@ class SourceConfig:
 class HttpAuthConfig:
     """Who asks, and whom to trust."""
 
-    token_path: str | None = option(None, "File of a bearer token, read for every request.")
-    username: str | None = option(None, "Name for basic authentication.")
-    password_path: str | None = option(None, "File of its password, read for every request.")
-    ca_path: str | None = option(None, "File of certificates to trust; null trusts those of the system.")
+    token_path: str | None = option(None, "File of a bearer token, read for every request.", form=PATH)
+    username: str | None = option(None, "Name for basic authentication.", form=USERNAME)
+    password_path: str | None = option(None, "File of its password, read for every request.", form=PATH)
+    ca_path: str | None = option(
+        None, "File of certificates to trust; null trusts those of the system.", form=PATH
+    )
     verify_tls: bool = option(True, "Check certificates; false lets anyone in between read and answer.")
 
 
@@ -307,7 +312,7 @@ class PrometheusConfig:
     apply_url: str | None = option(None, 'Address that α is sent to, as JSON {"alpha": 1.02}.')
     apply_method: Literal["PUT", "POST"] = option("PUT", "Method that it is sent by.")
     apply_auth: HttpAuthConfig = attrs.field(factory=HttpAuthConfig)
-    apply_path: str | None = option(None, "File that α is written to, replaced as a whole.")
+    apply_path: str | None = option(None, "File that α is written to, replaced as a whole.", form=PATH)
 
 
 @attrs.frozen
@@ -315,7 +320,7 @@ class MetricsConfig:
     """The Prometheus endpoint."""
 
     enabled: bool = option(True, "Serve metrics.")
-    host: str = option("127.0.0.1", "Address to listen at.")
+    host: str = option("127.0.0.1", "Address to listen at.", form=HOST)
     port: int = option(9464, "Port to listen at; 0 takes any free one.", within=Interval(0, 65_535))
 
 
@@ -325,7 +330,7 @@ class ControlConfig:
 
     enabled: bool = option(True, "Serve the control socket.")
     socket: str | None = option(
-        None, "File of the socket; null means the ledger's folder with .sock added to its name."
+        None, "File of the socket; null means the ledger's folder with .sock added to its name.", form=SOCKET
     )
 
 
@@ -333,16 +338,18 @@ class ControlConfig:
 class ServeConfig:
     """The web page of `serve`."""
 
-    host: str = option("127.0.0.1", "Address to listen at.")
+    host: str = option("127.0.0.1", "Address to listen at.", form=HOST)
     port: int = option(9465, "Port to listen at; 0 takes any free one.", within=Interval(0, 65_535))
     names: str = option(
         "localhost",
         "Names, separated by commas, under which browsers may ask for the page, beside the address itself.",
+        form=HOSTS,
     )
     token_path: str | None = option(
         None,
         "File, readable by its owner alone, with the token that handing an order in demands; null makes the "
         "page read-only.",
+        form=PATH,
     )
 
 
@@ -350,14 +357,14 @@ class ServeConfig:
 class LoggingConfig:
     """The audit ledger and the log."""
 
-    audit_ledger_path: str = option("var/ledger", "Folder of the signed ledger.")
-    key_path: str = option("var/ledger.key", "File of the key that signs its records.")
-    log_key_path: str = option("var/ledger-log.key", "File of the key that signs its checkpoints.")
-    origin: str = option("localhost/lambda-attunement", "Name of the ledger, unique among logs.")
+    audit_ledger_path: str = option("var/ledger", "Folder of the signed ledger.", form=PATH)
+    key_path: str = option("var/ledger.key", "File of the key that signs its records.", form=PATH)
+    log_key_path: str = option("var/ledger-log.key", "File of the key that signs its checkpoints.", form=PATH)
+    origin: str = option("localhost/lambda-attunement", "Name of the ledger, unique among logs.", form=ORIGIN)
     format: Literal["json", "console"] | None = option(
         None, "Form of the log of decisions; null keeps no log, the ledger holds every decision anyway."
     )
-    file: str | None = option(None, "File that the log is added to; null means stderr.")
+    file: str | None = option(None, "File that the log is added to; null means stderr.", form=PATH)
     level: Literal["debug", "info", "warning", "error"] = option(
         "info",
         "Least level that is logged: debug for what held, warning for what was refused or taken back, error "
@@ -379,8 +386,8 @@ class LoggingConfig:
 class OperatorConfig:
     """One who may sign orders."""
 
-    name: str = option(attrs.NOTHING, "Name of the operator.")
-    key_path: str = option(attrs.NOTHING, "File of the operator's public key.")
+    name: str = option(attrs.NOTHING, "Name of the operator.", form=PERSON)
+    key_path: str = option(attrs.NOTHING, "File of the operator's public key.", form=PATH)
 
 
 @attrs.frozen
@@ -453,6 +460,7 @@ class GovernanceConfig:
         None,
         "Folder of the ledger that this one continues, written by the same key: a persisted α in it is the "
         "α at the first start.",
+        form=PATH,
     )
     escalation: EscalationConfig = attrs.field(factory=EscalationConfig)
 
@@ -533,6 +541,7 @@ class Config:
             *_source_problems(self),
             *_prometheus_problems(self),
             *_command_problems(self.governance.escalation.command),
+            *_head_store_problems(self.logging.head_store),
         )
         if problems:
             raise ConfigError(*problems)
@@ -580,8 +589,8 @@ def _describe(section: type[Any], prefix: str) -> Iterator[OptionInfo]:
             yield from _describe(field.type, key)
             continue
         default = {} if field.type == Mapping[str, Any] else field.default
-        accepts = expectation(field.type, field.metadata["within"])
         told = field.metadata
+        accepts = expectation(field.type, told["within"], told["form"])
         yield OptionInfo(key, accepts, default, told["unit"], told["doc"], told["guards"], told["change"])
         for member in get_args(field.type):
             if attrs.has(member):
@@ -646,6 +655,14 @@ def _command_problems(command: str | None) -> Iterator[str]:
         yield f"{ROOT}.governance.escalation.command names no program"
 
 
+def _head_store_problems(address: str | None) -> Iterator[str]:
+    if address is None or (address.startswith(HEAD_STORES) and address != SQLITE):
+        return
+    # It may hold a password.
+    kind = address.partition(":")[0]
+    yield f"{ROOT}.logging.head_store begins with {kind[:20]!a}, must be sqlite:FILE or postgresql://…"
+
+
 def _source_problems(config: Config) -> Iterator[str]:
     source = config.source
     if source.kind == "trace" and source.folder is None:
@@ -682,6 +699,8 @@ def _prometheus_problems(config: Config) -> Iterator[str]:
             f"({config.safety.trial_deadline:.12g} s): every trial would be reverted"
         )
     yield from _http_problems(f"{key}.url", settings.url, f"{key}.auth", settings.auth)
+    if settings.url is not None and not {"?", "#"}.isdisjoint(settings.url):
+        yield f"{key}.url is {shown(settings.url)}, must have no query: each question's path is added"
     yield from _http_problems(
         f"{key}.apply_url", settings.apply_url, f"{key}.apply_auth", settings.apply_auth
     )
@@ -700,8 +719,12 @@ def _http_problems(url_key: str, url: str | None, auth_key: str, auth: HttpAuthC
     except ValueError as error:
         yield f"{url_key} is no address: {error}"
         return
+    # A request line has no room for a path beyond ASCII; urlsplit() leaves out some of what does not print.
+    is_plain = url.isprintable() and " " not in url and f"{parts.path}{parts.query}".isascii()
     if parts.scheme not in ("http", "https") or not host or parts.username is not None:
         yield f"{url_key} is {url}, must be an http or https address without a user in it"
+    elif not (is_plain and is_host(host)):
+        yield f"{url_key} is {shown(url)}, must be a host, a port and a path of ASCII without spaces"
     elif parts.scheme == "http" and host not in _THIS_MACHINE and (auth.token_path or auth.username):
         yield f"{url_key} is {url}, must be https: {auth_key} would send its secret unencrypted"
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import attrs
 
+from attunement.config_forms import SOCKET_BYTES_MAX
 from attunement.config_schema import Config
 
 VERSION: Final = 1
@@ -26,7 +27,7 @@ LINE_MAX_BYTES: Final = 64 * 1024
 HISTORY_MAX: Final = 600
 WAIT_MAX_S: Final = 60.0
 DEFAULT_WAIT_S: Final = 10.0
-PATH_MAX_BYTES: Final = 107
+PATH_MAX_BYTES: Final = SOCKET_BYTES_MAX
 
 
 class ControlError(Exception):

@@ -38,7 +38,7 @@ class NoteKey:
     kind: int = ED25519
 
     def __attrs_post_init__(self) -> None:
-        if not _is_name(self.name):
+        if not is_name(self.name):
             raise NoteError(f"key name {self.name!a} must be non-empty, without space and plus")
         if self.kind not in (ED25519, COSIGNATURE):
             raise NoteError(f"key has the signature type {self.kind:#04x}, must be 0x01 or 0x04")
@@ -196,17 +196,18 @@ def parse_signatures(lines: str) -> tuple[Signature, ...]:
     return tuple(map(_parse_line, found))
 
 
+def is_name(name: str) -> bool:
+    """Say whether a signature line can give this as the name of a key."""
+    return bool(name) and "+" not in name and name.isprintable() and not any(map(str.isspace, name))
+
+
 def _parse_line(line: str) -> Signature:
     name, _, encoded = line.removeprefix(_DASH).partition(" ")
     data = decode_base64(encoded)
-    if not (line.startswith(_DASH) and _is_name(name) and data and len(data) > _KEY_HASH_BYTES):
+    if not (line.startswith(_DASH) and is_name(name) and data and len(data) > _KEY_HASH_BYTES):
         raise NoteError(f"signature line {line[:80]!a} is malformed")
     return Signature(name, data[:_KEY_HASH_BYTES], data[_KEY_HASH_BYTES:])
 
 
 def _cosigned(moment: int, text: bytes) -> bytes:
     return b"cosignature/v1\ntime %d\n%b" % (moment, text)
-
-
-def _is_name(name: str) -> bool:
-    return bool(name) and "+" not in name and name.isprintable() and not any(map(str.isspace, name))

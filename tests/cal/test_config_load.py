@@ -80,7 +80,7 @@ CONFIGS = st.builds(
     engine=st.builds(EngineConfig, window=st.integers(1, 99), W=within(0, 10, exclude_min=True)),
     source=st.builds(SourceConfig, dims=st.integers(2, 9), shocks=st.lists(SHOCKS, max_size=3).map(tuple))
     | st.builds(SourceConfig, kind=st.just("trace"), folder=TEXT, repeat=st.booleans()),
-    metrics=st.builds(MetricsConfig, host=TEXT, port=st.integers(0, 65535)),
+    metrics=st.builds(MetricsConfig, host=st.sampled_from(["::1", "a.example"]), port=st.integers(0, 65535)),
     logging=st.builds(LoggingConfig, audit_ledger_path=TEXT, level=st.sampled_from(["debug", "error"])),
 )
 
@@ -185,8 +185,8 @@ def test_shocks_are_read():
         ("cycles: 91.0", "attunement.cycles is 91, must be a whole number in [1, 1000000000] or null"),
         ("cycles: 0", "attunement.cycles is 0, must lie in [1, 1000000000]"),
         ("metrics: {port: 65536}", "attunement.metrics.port is 65536, must lie in [0, 65535]"),
-        ("metrics: {host: ''}", 'attunement.metrics.host is "", must be text that is not empty'),
-        ("metrics: {host: 12}", "attunement.metrics.host is 12, must be text that is not empty"),
+        ("metrics: {host: ''}", 'attunement.metrics.host is "", must be a host name or an address'),
+        ("metrics: {host: 12}", "attunement.metrics.host is 12, must be a host name or an address"),
         ("metrics: 12", "attunement.metrics is 12, must be a mapping"),
         ("metrics: null", "attunement.metrics is null, must be a mapping"),
         ("safety: {kappa: 1.1}", "attunement.safety.kappa is 1.1, must lie in (0, 1]"),

@@ -143,8 +143,8 @@ def test_sockets(doctor, site):
     _, found = doctor(config)
     assert "a stale socket is there" in found["socket"]["said"]
     assert doctor(site.config(control={"enabled": False}))[1]["socket"]["level"] == "warning"
-    long = str(site.folder / ("x" * 120))
-    code, found = doctor(site.config(control={"socket": long}))
+    long = {"audit_ledger_path": str(site.folder / ("x" * 120))}
+    code, found = doctor(site.config(logging=long))
     assert (code, "is longer than 107 bytes" in found["socket"]["said"]) == (1, True)
     path.unlink()
     with socket.socket(socket.AF_UNIX) as other:
