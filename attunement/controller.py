@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from attunement.acceptance import AcceptanceTest
@@ -25,6 +26,7 @@ from kernel import (
 from kernel.limits import hold
 from kernel.quantity import to_float
 from kernel.rules import safety_checks
+from kernel.safety_kernel import ReentrantCallError
 from optimizers.protocol import Hold, Suggestion, Verdict
 from optimizers.protocol import Outcome as Told
 
@@ -151,7 +153,7 @@ class LambdaAttunementController:
             return self._decided_aside(self._kernel.override(order, alpha, self._newest()))
 
     def on_cycle_end(self) -> None:
-        """Follow one cycle; nothing once the controller is stopped.
+        """Follow one cycle; nothing once the controller is stopped, nor from within `set_alpha_multiplier`.
 
         Raises:
             Exception: whatever has ended the following, here or in a thread of the controller.
@@ -159,7 +161,9 @@ class LambdaAttunementController:
         if self._failure is not None:
             raise self._failure
         if not self._stopping.is_set():
-            self.update()
+            # A cycle that ends while the engine is given α ran under two of them: the next one counts.
+            with suppress(ReentrantCallError):
+                self.update()
 
     def update(self) -> CycleReport:
         """Measure the newest cycle, settle or observe it, and pass on what the optimizer wishes.

@@ -23,6 +23,10 @@ class LedgerUnavailableError(Exception):
     """A decision could not be recorded: it was not applied and the kernel is closed."""
 
 
+class ReentrantCallError(RuntimeError):
+    """The ledger or the engine called the kernel in the middle of a decision; nothing more was decided."""
+
+
 class ActuatorError(Exception):
     """The engine did not take the α that a history begins with."""
 
@@ -96,8 +100,8 @@ class SafetyKernel:
 
     Methods return the `Entry` of the decision. They raise `LedgerUnavailableError` when it could not be
     recorded; the kernel then stays closed, with an open trial put back to its rollback target: at every call
-    until the engine takes it. They raise `RuntimeError`, and decide nothing, when the ledger or the engine
-    calls them in the middle of a decision.
+    until the engine takes it. They raise `ReentrantCallError` when the ledger or the engine calls them in the
+    middle of a decision.
     """
 
     def __init__(
@@ -264,8 +268,9 @@ class SafetyKernel:
             return entry
 
     def _is_signed(self, order: Order, action: str, subject: tuple[int, ...]) -> bool:
-        named = order.action == action and order.subject == subject
-        return named and self._authority.authorises(order) is True
+        return (order.action, order.subject) == (action, subject) and self._authority.authorises(
+            order
+        ) is True
 
     def _enact(
         self,
@@ -281,7 +286,7 @@ class SafetyKernel:
         reapply: bool = False,
     ) -> Entry:
         if self._is_acting:
-            raise RuntimeError(f"{event} called in the middle of another decision")
+            raise ReentrantCallError(f"{event} called in the middle of another decision")
         if self._closed:
             raise LedgerUnavailableError(self._put_back())
         before, (after, verdict) = self._state, transition

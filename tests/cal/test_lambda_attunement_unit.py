@@ -409,6 +409,33 @@ def test_an_engine_that_takes_no_alpha_any_more_is_an_emergency(attune, scripted
     assert "engine cannot take 1.01" in loop.reports[0].entries[-1].reason
 
 
+@pytest.mark.parametrize("is_applied_first", [False, True])
+def test_a_cycle_that_ends_while_alpha_is_set_is_passed_over(
+    attune, scripted_engine, wishes, is_applied_first
+):
+    class Hasty(scripted_engine):
+        def set_alpha_multiplier(self, alpha):
+            if is_applied_first:
+                super().set_alpha_multiplier(alpha)
+            if self.callbacks:
+                self.run_cycle()
+            if not is_applied_first:
+                super().set_alpha_multiplier(alpha)
+
+    engine = Hasty()
+    loop = attune(engine, wishes(Suggestion(1.01), HOLD, Suggestion(1.02)))
+    loop.controller.start()
+    engine.run(3)
+    assert loop.decisions()[1:] == [
+        ("propose", "accepted"),
+        ("settle", "committed"),
+        ("propose", "accepted"),
+    ]
+    frozen = loop.controller.freeze("ines", "look")
+    assert (frozen.verdict.outcome, loop.kernel.mode) == (Outcome.FROZEN, Mode.FROZEN)
+    assert (loop.kernel.alpha, engine.applied[-1]) == (1.01, 1.01)
+
+
 def test_a_ledger_that_is_moved_away_ends_the_following(attune, scripted_engine, wishes):
     loop = started(attune, scripted_engine(), wishes(Suggestion(1.01), Suggestion(1.01)), 1)
     loop.broken = True

@@ -21,6 +21,7 @@ from kernel import (
 )
 from kernel.quantity import NANO, Nano, to_float
 from kernel.rules import recover
+from kernel.safety_kernel import ReentrantCallError
 
 TRIED = Nano(1_010_000_000)
 BETTER, WORSE = Comparison(Nano(0), Nano(1), Nano(0)), Comparison(Nano(1), Nano(0), Nano(0))
@@ -225,7 +226,7 @@ def test_what_the_kernel_calls_cannot_decide_in_the_middle_of_a_decision(device:
     raised: list[str] = []
 
     def call(*_: Any) -> bool:
-        with pytest.raises(RuntimeError, match="in the middle of another decision") as caught:
+        with pytest.raises(ReentrantCallError, match="in the middle of another decision") as caught:
             EVENTS[nested][1](bench)
         raised.append(str(caught.value))
         return False
