@@ -6,6 +6,11 @@ from optimizers.errors import OptimizerStateError
 
 LARGEST = 1e12
 """Largest magnitude taken for a measurement: its square, summed over any window, is still finite."""
+LARGEST_DERIVED = 1e60
+"""Largest magnitude of what is reckoned from measurements: a slope, a variance, a sum of squares.
+
+Its square is still finite as well, and nothing that is reckoned from measurements alone comes near it.
+"""
 
 
 def measured(value: object) -> float | None:

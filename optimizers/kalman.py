@@ -150,7 +150,7 @@ class KalmanTuner(Tuner):
         step = -self._rate * slope.slope / curvature.slope if curvature.slope < 0.0 else slope.slope * LARGEST
         if curvature.significance < -SURE:
             return step
-        power = min(slope.significance**2, LARGEST)
+        power = min(abs(slope.significance), math.sqrt(LARGEST)) ** 2
         return clip(step, -limit, limit) * power / (1.0 + power)
 
     def _amplitude(self) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizers.errors import OptimizerStateError
-from optimizers.figures import StateReader, optional
+from optimizers.figures import LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.fit import Line
 from optimizers.protocol import Space, State
 
@@ -36,7 +36,12 @@ LEVEL_WALK: Final = 0.02
 """Random walk of the level per cycle, in standard deviations of the noise."""
 FIRST_SIGMA: Final = 0.005
 LEAST_SIGMA: Final = 1e-4
-"""Standard deviation of one J that is assumed at first, worth two samples, and at least."""
+MOST_SIGMA: Final = 100.0
+"""Standard deviation of one J that is assumed at first, worth FIRST_WORTH samples, at least, and at most.
+
+Ĉ lies in [0, 1]: what is larger is no noise, and would be believed for thousands of cycles after it is gone.
+"""
+FIRST_WORTH: Final = 2.0
 NOISE_MEMORY: Final = 100.0
 """Samples over which the noise is averaged."""
 RELISTEN: Final = 5.0
@@ -101,8 +106,12 @@ class ModelBank:
         # What `_predicted` turns by a move of the peak: nothing, where it does not move.
         self._stay: Array = np.tile(np.diag([1.0, 1.0, 1.0, PERSISTENCE]), (len(self._share), 1, 1))
         self.alarms = 0
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Forget J and its noise."""
         self.variance = FIRST_SIGMA**2
-        self._worth = 2.0
+        self._worth = FIRST_WORTH
         self._assumed = self.variance
         self._early: list[tuple[float, float]] = []
         self._is_early = True
@@ -171,18 +180,36 @@ class ModelBank:
             Whether it says that J has changed.
         """
         alarms = self.alarms
-        self._filter(alpha - self.middle, objective)
-        if self._is_early:
-            self._early.append((alpha - self.middle, objective))
+        # What overflows is found by `_is_sound`.
+        with np.errstate(over="ignore", invalid="ignore"):
+            sound = self._take_in(alpha - self.middle, objective) and self._is_sound()
+        if not sound:
+            # Where J is huge, or huge and then small, rounding leaves variances below 0. Such a model knows
+            # nothing any more, neither of J nor of the noise, which was measured on the same figures.
+            self._begin_anew()
+            self.alarms += 1
+        return self.alarms > alarms
+
+    def _take_in(self, x: float, objective: float) -> bool:
+        sound = self._filter(x, objective)
+        if sound and self._is_early:
+            self._early.append((x, objective))
             ratio = self.variance / self._assumed
             self._is_early = len(self._early) < REPLAYED
             if self.age >= FEW and not 1.0 / REPLAY_RATIO <= ratio <= REPLAY_RATIO:
-                self._replay()
+                sound = self._replay()
             if not self._is_early:
                 self._early = []
-        if not np.all(np.isfinite(self._cov)):
-            self._empty()
-        return self.alarms > alarms
+        return sound
+
+    def _is_sound(self) -> bool:
+        """Say whether no variance is negative, and no figure so large that the next cycle could overflow."""
+        figures = (self.variance, self.misfit, self._before or 0.0, *self._misses)
+        if not all(abs(figure) <= LARGEST_DERIVED for figure in figures):
+            return False
+        # All else is bounded by these.
+        bounded = all(bool((np.abs(array) <= LARGEST_DERIVED).all()) for array in (self._mean, self._cov))
+        return bounded and bool((np.diagonal(self._cov, axis1=1, axis2=2) >= 0.0).all())
 
     def restart(self) -> None:
         """Forget J but not the noise: α is somewhere else."""
@@ -190,17 +217,24 @@ class ModelBank:
         self._early = []
         self._is_early = False
 
-    def _replay(self) -> None:
+    def _replay(self) -> bool:
         """Filter the first samples anew: too little noise assumed is too much believed, for good."""
         kept = self.variance, self._worth, self.alarms, self.since
         self._assumed = self.variance
         self._empty()
+        sound = True
         for x, objective in self._early:
             self.variance = kept[0]
-            self._filter(x, objective)
+            sound = self._filter(x, objective) and sound
         self.variance, self._worth, self.alarms, self.since = kept
+        return sound
 
-    def _filter(self, x: float, objective: float) -> None:
+    def _filter(self, x: float, objective: float) -> bool:
+        """Take in one measurement.
+
+        Returns:
+            Whether every model could say how far off it may be; else the bank knows nothing any more.
+        """
         if self.age == 0:
             self._begin(x, objective)
         self.age += 1
@@ -212,6 +246,8 @@ class ModelBank:
         h[:, 1:3] = self._late
         gain = np.einsum("mij,mj->mi", cov, h)
         spread = np.einsum("mi,mi->m", h, gain) + self.variance
+        if not bool(np.all(spread > 0.0)):
+            return False
         error = objective - np.einsum("mi,mi->m", h, mean)
         self._mean = mean + gain * (error / spread)[:, None]
         self._cov = cov - gain[:, :, None] * (gain / spread[:, None])[:, None, :]
@@ -219,6 +255,7 @@ class ModelBank:
         self._watch(error, spread)
         self._weigh(error, spread)
         self._listen(float(error[self._top]) * math.sqrt(self.variance / float(spread[self._top])))
+        return True
 
     def _begin(self, x: float, objective: float) -> None:
         count, half = len(self._share), self.half
@@ -296,9 +333,11 @@ class ModelBank:
     def _listen(self, residual: float) -> None:
         """Take the noise from the difference of two innovations that follow one another."""
         if self._before is not None:
-            miss = min((residual - self._before) ** 2 / 2.0, 9.0 * self.variance)
+            change = clip(residual - self._before, -LARGEST_DERIVED, LARGEST_DERIVED)
+            miss = min(change**2 / 2.0, 9.0 * self.variance)
             self._worth = min(self._worth + 1.0, NOISE_MEMORY)
-            self.variance = max(self.variance + (miss - self.variance) / self._worth, LEAST_SIGMA**2)
+            variance = self.variance + (miss - self.variance) / self._worth
+            self.variance = clip(variance, LEAST_SIGMA**2, MOST_SIGMA**2)
         self._before = residual
 
     def state(self) -> State:
