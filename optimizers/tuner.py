@@ -208,9 +208,14 @@ class Tuner(ABC):
     def ask(self) -> Suggestion | Hold:
         """Answer with an α within bounds, rate and walls, or HOLD."""
         base = self._base
-        if base is None or not self._settled:
+        if base is None or not self._settled or not self._is_near(base):
             return HOLD
         return self.suggest(self._wish(base))
+
+    def _is_near(self, base: float) -> bool:
+        """Say whether one step from base can end within the bounds; others may have put α anywhere."""
+        limit = self.space.delta_max
+        return self.space.alpha_min <= base + limit and base - limit <= self.space.alpha_max
 
     def suggest(self, wish: Wish | None) -> Suggestion | Hold:
         """Cut a wish to bounds, rate, walls and guard.
@@ -223,6 +228,8 @@ class Tuner(ABC):
         low, high = self._reach(base)
         if not low <= base <= high and self.space.alpha_min <= base <= self.space.alpha_max:
             away = clip(base, low, high)
+            # A wall that was found from outside the bounds may lead out of them.
+            away = clip(away, self.space.alpha_min, self.space.alpha_max)
             wish = Wish(clip(away, base - self.space.delta_max, base + self.space.delta_max))
             low, high = min(low, wish.alpha), max(high, wish.alpha)
         if wish is None or not low <= high:
@@ -233,7 +240,8 @@ class Tuner(ABC):
         inside = low - REPRESENTATION * NANO <= alpha <= high + REPRESENTATION * NANO
         if not inside or abs(alpha - base) < self._resolution:
             return HOLD
-        self._last = Suggestion(alpha, wish.probe)
+        # A bound that is no multiple of a nano unit may have been rounded outward to the one it stands for.
+        self._last = Suggestion(clip(alpha, self.space.alpha_min, self.space.alpha_max), wish.probe)
         return self._last
 
     def _beyond_doubt(self, wish: Wish, base: float) -> Wish:

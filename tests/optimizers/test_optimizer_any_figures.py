@@ -1,4 +1,4 @@
-"""No finite figures make an optimizer raise or stay lost."""
+"""No finite figures, and no α that others set, make an optimizer raise, leave the bounds or stay lost."""
 
 import math
 import random
@@ -19,6 +19,7 @@ SPACES = (
     Space(0.1 + 0.2, 0.7, 0.05),
 )
 """The usual one, one step wide, narrow, wide, and with a bound that is no multiple of a nano unit."""
+TRUSTED = tuple(name for name in NAMES if not name.startswith("adversary:"))
 LIMITS = ("loop_gain[L_phi]", "entropy_rate", "alpha_delta")
 
 powers = st.builds(lambda sign, power: sign * 10.0**power, st.sampled_from([-1, 1]), st.floats(-12, 12))
@@ -59,14 +60,23 @@ def judged(cycle, objective, answer, base, dice):
     return Outcome(cycle, answer.alpha if moved else base, told, verdict, committed, broken, margins)
 
 
-def run(optimizer, told, base, seed):
-    """Yield every answer with the α in force."""
+def run(optimizer, told, base, seed, elsewhere=None):
+    """Yield every answer with the α in force; at times, others put α to one of `elsewhere`."""
     dice, answer = random.Random(seed), HOLD
     for cycle, objective in enumerate(told):
+        if elsewhere and dice.random() < 0.2:
+            base, answer = dice.choice(elsewhere), HOLD
         outcome = judged(cycle, objective, answer, base, dice)
         optimizer.tell(outcome)
         answer, base = optimizer.ask(), outcome.committed_alpha
         yield answer, base
+
+
+def is_within(answer, space, base):
+    if answer is HOLD:
+        return True
+    reach = space.delta_max + 1e-12
+    return space.alpha_min <= answer.alpha <= space.alpha_max and abs(answer.alpha - base) <= reach
 
 
 def middle(space):
@@ -78,8 +88,38 @@ def middle(space):
 @settings(max_examples=40, deadline=None)
 def test_no_finite_figures_make_an_optimizer_raise(name, space, told, seed):
     optimizer = create(name, space, {"seed": seed})
-    for _ in run(optimizer, told, middle(space), seed):
+    for answer, base in run(optimizer, told, middle(space), seed):
+        assert name not in TRUSTED or is_within(answer, space, base)
         assert optimizer.gradient is None or math.isfinite(optimizer.gradient)
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+@given(
+    space=st.sampled_from(SPACES),
+    elsewhere=st.lists(st.one_of(st.floats(0, 3), st.floats(-1e12, 1e12)), min_size=1, max_size=4),
+    beside=st.lists(st.floats(-1, 1), max_size=4),
+    told=objectives,
+    seed=st.integers(0, 999),
+)
+@settings(max_examples=40, deadline=None)
+def test_suggestions_keep_to_the_bounds_wherever_others_put_alpha(name, space, elsewhere, beside, told, seed):
+    # From just outside the bounds a step leads back into them.
+    near = [
+        bound + share * space.delta_max for bound in (space.alpha_min, space.alpha_max) for share in beside
+    ]
+    optimizer = create(name, space, {"seed": seed})
+    for answer, base in run(optimizer, told, middle(space), seed, elsewhere + near):
+        assert is_within(answer, space, base)
+
+
+@pytest.mark.parametrize("name", [name for name in TRUSTED if name != "hold"])
+def test_a_wall_found_from_outside_the_bounds_does_not_lead_out_of_them(name):
+    optimizer = create(name, SPACES[0], {})
+    optimizer.tell(Outcome(1, 0.82, 0.5, Verdict.RETREATED, 0.785))
+    optimizer.ask()
+    for cycle in range(2, 20):
+        optimizer.tell(Outcome(cycle, 0.8, 0.5, Verdict.NONE, 0.8))
+        assert is_within(optimizer.ask(), SPACES[0], 0.8)
 
 
 @pytest.mark.parametrize("name", ["gradient", "pid", "slsqp", "extremum_seeking", "kalman", "supervisor"])
