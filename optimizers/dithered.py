@@ -5,7 +5,7 @@ from typing import Final
 
 from optimizers import fit
 from optimizers.excitation import TRIANGLE_SHARE, Triangle, coin
-from optimizers.figures import StateReader, clip, optional
+from optimizers.figures import LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.protocol import Space, State, Verdict
 from optimizers.tuner import Sample, Tuner, Wish
 
@@ -106,6 +106,6 @@ class DitheredTuner(Tuner):
         self._centre = reader.optional("centre")
         self._cautious = bool(reader.integer("cautious", 0, 1))
         self._hope = reader.optional("hope")
-        fitted = reader.rows("fitted", 2, 1)
+        fitted = reader.rows("fitted", 2, 1, LARGEST_DERIVED)
         self._fitted = fit.Line(*fitted[0]) if fitted else None
         self._triangle = Triangle.restored(reader)

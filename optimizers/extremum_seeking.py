@@ -5,7 +5,7 @@ from typing import Final
 
 from optimizers.errors import OptimizerSettingError
 from optimizers.excitation import coin
-from optimizers.figures import LARGEST, StateReader, clip, optional
+from optimizers.figures import LARGEST, LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.protocol import Space, State, Verdict
 from optimizers.tuner import LAST_TICK, Sample, Tuner, Wish
 
@@ -102,6 +102,6 @@ class ExtremumSeeker(Tuner):
     def _load(self, reader: StateReader) -> None:
         self._centre = reader.optional("centre")
         self._phase = reader.integer("phase", 0, LAST_TICK)
-        self._mean = reader.optional("mean")
-        self._product = clip(reader.number("product"), -LARGEST, LARGEST)
-        self._square = reader.number("square", 0.0)
+        self._mean = reader.optional("mean", LARGEST_DERIVED)
+        self._product = reader.number("product", -LARGEST_DERIVED, LARGEST_DERIVED)
+        self._square = reader.number("square", 0.0, LARGEST_DERIVED)

@@ -13,11 +13,11 @@ Its square is still finite as well, and nothing that is reckoned from measuremen
 """
 
 
-def measured(value: object) -> float | None:
+def measured(value: object, largest: float = LARGEST) -> float | None:
     """Return value as a float if it is a number a measurement can have, else None. bool is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if -LARGEST <= value <= LARGEST else None
+    return float(value) if -largest <= value <= largest else None
 
 
 def clip(value: float, low: float, high: float) -> float:
@@ -45,7 +45,7 @@ class StateReader:
     def number(self, key: str, low: float = -LARGEST, high: float = LARGEST) -> float:
         """Return the number at key, which must lie in [low, high]."""
         stored = self._take(key)
-        number = measured(stored)
+        number = measured(stored, LARGEST_DERIVED)
         if number is not None and low <= number <= high:
             return number
         raise OptimizerStateError(f"{key} is {stored!r}, must be a number in [{low}, {high}]")
@@ -64,20 +64,20 @@ class StateReader:
             return stored
         raise OptimizerStateError(f"{key} is {stored!r}, must be a string")
 
-    def rows(self, key: str, width: int, most: int) -> list[tuple[float, ...]]:
-        """Return the flat list of numbers at key as at most `most` rows of `width` numbers."""
+    def rows(self, key: str, width: int, most: int, largest: float = LARGEST) -> list[tuple[float, ...]]:
+        """Return the flat list of numbers within ±largest at key as at most `most` rows of `width`."""
         stored = self._take(key)
         if not isinstance(stored, list) or len(stored) % width or len(stored) > width * most:
             raise OptimizerStateError(f"{key} must be a list of at most {most} rows of {width} numbers")
-        numbers = [measured(item) for item in stored]
+        numbers = [measured(item, largest) for item in stored]
         sound = [number for number in numbers if number is not None]
         if len(sound) != len(numbers):
-            raise OptimizerStateError(f"{key} holds something that is not a finite number")
+            raise OptimizerStateError(f"{key} holds something that is not a number within ±{largest:g}")
         return [tuple(sound[start : start + width]) for start in range(0, len(sound), width)]
 
-    def optional(self, key: str) -> float | None:
+    def optional(self, key: str, largest: float = LARGEST) -> float | None:
         """Return the number in the list at key, None for an empty list."""
-        rows = self.rows(key, 1, 1)
+        rows = self.rows(key, 1, 1, largest)
         return rows[0][0] if rows else None
 
     def part(self, prefix: str) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from optimizers import fit
 from optimizers.errors import OptimizerSettingError
 from optimizers.excitation import assumed_curvature, coin
-from optimizers.figures import LARGEST, StateReader, clip, optional
+from optimizers.figures import LARGEST, LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.protocol import Space, State, Verdict
 from optimizers.tuner import LAST_TICK, Sample, Tuner, Wish
 
@@ -235,9 +235,9 @@ class GradientAscent(Tuner):
         episode, climb = reader.rows("episode", 2, EPISODE_LAST), reader.rows("climb", 2, CLIMB_LAST)
         self._episode = deque(((a, j) for a, j in episode), maxlen=EPISODE_LAST)
         self._climb = deque(((a, j) for a, j in climb), maxlen=CLIMB_LAST)
-        estimates = reader.rows("estimates", 2, self._averaging_window)
+        estimates = reader.rows("estimates", 2, self._averaging_window, LARGEST_DERIVED)
         self._estimates = deque((fit.Line(g, e) for g, e in estimates), maxlen=self._averaging_window)
-        self._significance = reader.optional("significance")
+        self._significance = reader.optional("significance", LARGEST_DERIVED)
 
 
 def _mean(estimates: list[fit.Line]) -> fit.Line:

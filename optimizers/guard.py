@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optimizers.errors import OptimizerStateError
-from optimizers.figures import StateReader, measured
+from optimizers.figures import LARGEST_DERIVED, StateReader, measured
 from optimizers.protocol import Space, State
 
 Array = NDArray[np.float64]
@@ -166,7 +166,7 @@ class Guard:
         names = tuple(text.split("\n")) if text else ()
         shapes = {"mean": (len(names), 3), "variance": (len(names),), "least": (len(names),), "cov": (3, 3)}
         for key, shape in shapes.items():
-            rows = reader.rows(key, 1, math.prod(shape))
+            rows = reader.rows(key, 1, math.prod(shape), LARGEST_DERIVED)
             if len(rows) != math.prod(shape):
                 raise OptimizerStateError(f"{key} must be a list of {math.prod(shape)} numbers")
             setattr(self, f"_{key}", np.array([row[0] for row in rows]).reshape(shape))
@@ -182,10 +182,15 @@ def _sound(margins: object) -> list[tuple[str, float]]:
         return []
     found = []
     for item in margins:
-        if not (isinstance(item, tuple) and len(item) == 2 and type(item[0]) is str):
+        if not (isinstance(item, tuple) and len(item) == 2 and type(item[0]) is str and _is_name(item[0])):
             return []
         figure = measured(item[1])
         if figure is None:
             return []
         found.append((item[0], figure))
     return found
+
+
+def _is_name(text: str) -> bool:
+    """Say whether a state can hold it: names stand there a line each, and no text for none."""
+    return text != "" and text.isprintable()

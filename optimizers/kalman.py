@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from optimizers.errors import OptimizerSettingError
 from optimizers.excitation import Triangle, assumed_curvature, coin
-from optimizers.figures import LARGEST, StateReader, clip
+from optimizers.figures import LARGEST, LARGEST_DERIVED, StateReader, clip
 from optimizers.fit import Line
 from optimizers.model_bank import ModelBank
 from optimizers.protocol import Space, State, Verdict
@@ -114,7 +114,7 @@ class KalmanTuner(Tuner):
             self._triangle = Triangle(rising=base > sample.alpha)
         self.bank.learn(sample.alpha, sample.objective)
         slope = self.bank.slope(base)
-        self.gradient = slope.slope
+        self.gradient = clip(slope.slope, -LARGEST_DERIVED, LARGEST_DERIVED)
         self._adapt(slope)
 
     def _adapt(self, slope: Line) -> None:

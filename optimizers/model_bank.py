@@ -365,17 +365,17 @@ class ModelBank:
         self.since = reader.integer("since", 0, LAST_COUNT)
         self.alarms = reader.integer("alarms", 0, LAST_COUNT)
         self._top = reader.integer("top", 0, count - 1)
-        self._misses = [row[0] for row in reader.rows("misses", 1, TOGETHER)]
-        self.misfit = reader.number("misfit", 0.0)
-        self.variance = reader.number("variance", LEAST_SIGMA**2)
+        self._misses = [row[0] for row in reader.rows("misses", 1, TOGETHER, LARGEST_DERIVED)]
+        self.misfit = reader.number("misfit", 0.0, LARGEST_DERIVED)
+        self.variance = reader.number("variance", LEAST_SIGMA**2, MOST_SIGMA**2)
         self._worth = reader.number("worth", 1.0, NOISE_MEMORY)
-        self._assumed = reader.number("assumed", LEAST_SIGMA**2)
-        self._before = reader.optional("before")
+        self._assumed = reader.number("assumed", LEAST_SIGMA**2, MOST_SIGMA**2)
+        self._before = reader.optional("before", LARGEST_DERIVED)
         self._is_early = bool(reader.integer("is_early", 0, 1))
         self._early = [(x, objective) for x, objective in reader.rows("early", 2, REPLAYED)]
         for key in ARRAYS:
             array = getattr(self, f"_{key}")
-            rows = reader.rows(key, array.size, 1)
+            rows = reader.rows(key, array.size, 1, LARGEST_DERIVED)
             if not rows:
                 raise OptimizerStateError(f"{key} must be a list of {array.size} numbers")
             setattr(self, f"_{key}", np.array(rows[0]).reshape(array.shape))

@@ -6,7 +6,7 @@ from statistics import median
 
 import attrs
 
-from optimizers.figures import StateReader
+from optimizers.figures import LARGEST_DERIVED, StateReader
 from optimizers.protocol import State
 
 REMEMBERED = 41
@@ -66,4 +66,5 @@ class Noise:
     @staticmethod
     def restored(reader: StateReader) -> "Noise":
         """Return the memory that `state` gave."""
-        return Noise(deque((row[0] for row in reader.rows("residuals", 1, REMEMBERED)), maxlen=REMEMBERED))
+        rows = reader.rows("residuals", 1, REMEMBERED, LARGEST_DERIVED)
+        return Noise(deque((row[0] for row in rows), maxlen=REMEMBERED))

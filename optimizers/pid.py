@@ -5,7 +5,7 @@ from typing import Final
 from optimizers import fit
 from optimizers.dithered import DitheredTuner
 from optimizers.errors import OptimizerSettingError
-from optimizers.figures import LARGEST, StateReader, clip, optional
+from optimizers.figures import LARGEST, LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.protocol import Space, State
 from optimizers.tuner import Tuner
 
@@ -101,5 +101,5 @@ class PidAdjuster(DitheredTuner):
 
     def _load(self, reader: StateReader) -> None:
         super()._load(reader)
-        self._integral = reader.optional("integral")
-        self._previous = reader.optional("previous")
+        self._integral = reader.optional("integral", LARGEST_DERIVED)
+        self._previous = reader.optional("previous", LARGEST_DERIVED)

@@ -9,10 +9,10 @@ from scipy.linalg import cho_solve, cholesky
 
 from optimizers.errors import OptimizerSettingError, OptimizerStateError
 from optimizers.excitation import coin
-from optimizers.figures import StateReader, optional
+from optimizers.figures import LARGEST_DERIVED, StateReader, optional
 from optimizers.fit import scale
 from optimizers.protocol import Outcome, Space, State
-from optimizers.tuner import Sample, Tuner, Wish
+from optimizers.tuner import LAST_TICK, Sample, Tuner, Wish
 
 Array = NDArray[np.float64]
 
@@ -143,9 +143,9 @@ class SafeGp(Tuner):
         }
 
     def _load(self, reader: StateReader) -> None:
-        width = reader.integer("width", 3, 1000)
-        rows = reader.rows("sums", width, CELLS)
+        width = reader.integer("width", 3, LAST_TICK)
+        rows = reader.rows("sums", width, CELLS, LARGEST_DERIVED)
         if len(rows) != CELLS:
             raise OptimizerStateError(f"sums has {len(rows)} rows, must have {CELLS}")
         self._sums = np.array(rows)
-        self._clear = reader.optional("clear")
+        self._clear = reader.optional("clear", LARGEST_DERIVED)

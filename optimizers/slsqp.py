@@ -12,7 +12,7 @@ from optimizers import fit
 from optimizers.dithered import DitheredTuner
 from optimizers.errors import OptimizerSettingError
 from optimizers.excitation import assumed_curvature
-from optimizers.figures import StateReader, clip, optional
+from optimizers.figures import LARGEST_DERIVED, StateReader, clip, optional
 from optimizers.protocol import Space, State
 from optimizers.tuner import Sample
 
@@ -146,7 +146,7 @@ def _flat(curve: fit.Parabola | None) -> list[float]:
 
 
 def _parabola(reader: StateReader, key: str) -> fit.Parabola | None:
-    rows = reader.rows(key, len(fields(fit.Parabola)), 1)
+    rows = reader.rows(key, len(fields(fit.Parabola)), 1, LARGEST_DERIVED)
     return fit.Parabola(*rows[0]) if rows else None
 
 

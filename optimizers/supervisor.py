@@ -111,7 +111,7 @@ class Supervisor:
         """Take in one measured cycle. Never raises, whatever the figures are."""
         if self._is_told:
             self._untold, self._is_told = "", False
-        cycle = outcome.cycle if isinstance(outcome.cycle, int) else -1
+        cycle = outcome.cycle if type(outcome.cycle) is int and abs(outcome.cycle) <= LAST_TICK else -1
         passive = self._primary if self._law == "pid" else self._fallback
         walking = self._law == "sweep"
         # What is measured far from the peak would bend the local parabola.

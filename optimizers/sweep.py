@@ -6,7 +6,7 @@ from typing import Final
 import attrs
 
 from optimizers.errors import OptimizerStateError
-from optimizers.figures import StateReader, clip
+from optimizers.figures import LARGEST_DERIVED, StateReader, clip
 from optimizers.fit import Line
 from optimizers.protocol import Space, State, Verdict
 
@@ -194,14 +194,14 @@ class Sweep:
 
     def restore(self, reader: StateReader) -> None:
         """Take the memory back; after an OptimizerStateError it is not to be used any more."""
-        rows, reason = reader.rows("plan", 5, 1), reader.text("reason")
+        rows, reason = reader.rows("plan", 5, 1, LARGEST_DERIVED), reader.text("reason")
         self.plan = None
         if rows:
             direction, home, level, curvature, sigma = rows[0]
             self.plan = Plan(1 if direction > 0.0 else -1, home, level, curvature, sigma, reason)
         self.homeward = bool(reader.integer("homeward", 0, 1))
         self.stride = reader.number("stride", 0.0)
-        self.spent = reader.number("spent")
+        self.spent = reader.number("spent", -LARGEST_DERIVED, LARGEST_DERIVED)
         self.reverts = reader.integer("turned", 0, 2**53)
         self.why = reader.text("why")
         self.found = bool(reader.integer("found", 0, 1))

@@ -11,7 +11,7 @@ import attrs
 from optimizers.blocked import Blocked, located
 from optimizers.errors import OptimizerStateError
 from optimizers.excitation import amplitude
-from optimizers.figures import StateReader, clip, measured, optional
+from optimizers.figures import LARGEST_DERIVED, StateReader, clip, measured, optional
 from optimizers.guard import Guard
 from optimizers.noise import Noise
 from optimizers.protocol import HOLD, Hold, Mode, Outcome, Space, State, Suggestion, Verdict
@@ -332,7 +332,7 @@ class Tuner(ABC):
             part = StateReader(doubted)
             self._doubted = self._blocked.restored(part)
             part.finish()
-        self.gradient = reader.optional("gradient")
+        self.gradient = reader.optional("gradient", LARGEST_DERIVED)
         most = self._samples.maxlen or 0
         self._samples = deque(((row[0], row[1]) for row in reader.rows("samples", 2, most)), maxlen=most)
         self._noise = Noise.restored(reader)

@@ -1,5 +1,6 @@
 """No finite figures, and no α that others set, make an optimizer raise, leave the bounds or stay lost."""
 
+import json
 import math
 import random
 from itertools import chain
@@ -93,6 +94,19 @@ def test_no_finite_figures_make_an_optimizer_raise(name, space, told, seed):
         assert optimizer.gradient is None or math.isfinite(optimizer.gradient)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@given(space=st.sampled_from(SPACES), told=objectives, seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_every_memory_is_taken_back(name, space, told, seed):
+    optimizer = create(name, space, {"seed": seed})
+    for cycle, _ in enumerate(run(optimizer, told, middle(space), seed)):
+        if cycle % 10 == 0 or cycle == len(told) - 1:
+            stored = json.loads(json.dumps(optimizer.state(), allow_nan=False))
+            restored = create(name, space, {"seed": seed})
+            restored.restore(stored)
+            assert restored.state() == optimizer.state()
+
+
 @pytest.mark.parametrize("name", TRUSTED)
 @given(
     space=st.sampled_from(SPACES),
@@ -152,3 +166,24 @@ def test_a_bank_begins_anew_when_its_figures_say_nothing_any_more(space):
         alpha = 1.0 + 0.02 * dice.random()
         bank.learn(alpha, 0.5 + dice.gauss(0.0, 0.003))
     assert bank.at(1.01) == pytest.approx(0.5, abs=0.01)
+
+
+def is_taken_back(name, outcomes):
+    optimizer, restored = (create(name, SPACES[0], {"patience": 1}) for _ in range(2))
+    for outcome in outcomes:
+        optimizer.tell(outcome)
+    restored.restore(json.loads(json.dumps(optimizer.state())))
+    return restored.state() == optimizer.state()
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+@pytest.mark.parametrize("names", [[""], ["two\nlines"], [str(number) for number in range(1200)]])
+def test_a_memory_of_margins_with_any_names_is_taken_back(name, names):
+    margins = tuple((one, 0.1) for one in names)
+    assert is_taken_back(name, [Outcome(1, 1.0, 0.5, Verdict.NONE, 1.0, (), margins)])
+
+
+@pytest.mark.parametrize("cycle", [True, 10**5000], ids=["truth", "huge"])
+def test_a_change_of_law_at_any_cycle_is_taken_back(cycle):
+    alternating = [Outcome(cycle, 1.0, (-1.0) ** step, Verdict.NONE, 1.0) for step in range(40)]
+    assert is_taken_back("supervisor", alternating)
