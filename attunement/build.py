@@ -1,5 +1,7 @@
 """The engine that a configuration describes."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from attunement.config_schema import Config
@@ -11,14 +13,20 @@ from attunement.sources import FeatureSource
 from attunement.trace import TraceSource
 
 
-def build_engine(config: Config) -> CalEngine | PrometheusEngine:
+def build_engine(
+    config: Config, wait: Callable[[float], object] = time.sleep
+) -> CalEngine | PrometheusEngine:
     """Build the configured engine, with α at ``alpha_initial``.
+
+    Args:
+        config: The configuration.
+        wait: Waits so many seconds, and says whether nobody wants a further cycle.
 
     Raises:
         TraceError: The trace's files cannot be used.
     """
     if config.engine.kind == "prometheus":
-        return PrometheusEngine(config.prometheus, config.engine.c_ref, config.alpha_initial)
+        return PrometheusEngine(config.prometheus, config.engine.c_ref, config.alpha_initial, wait=wait)
     return build_cal_engine(config, build_source(config))
 
 

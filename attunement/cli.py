@@ -220,19 +220,21 @@ def run(
     saved = _saved(snapshot, signers.records.verify_key)
     metrics = Metrics()
     metrics.on_start(kernel_is_verified=not doubts())
-    side = RunSide(config, record, config_path, given_flags())
-    engine = side.engine
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
-    view = _view(config, plain, as_json, total, forecaster)
     telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
     socket = socket_path(config) if config.control.enabled else None
-    with stopped_by_signals() as stop, _served(metrics, config), _fed(forecaster, metrics) as feeds, side:
-        screen = GuardedScreen(view, stop)
+    with (
+        stopped_by_signals() as stop,
+        RunSide(config, record, config_path, given_flags(), stop.wait) as side,
+        _served(metrics, config),
+        _fed(forecaster, metrics) as feeds,
+    ):
+        screen = GuardedScreen(_view(config, plain, as_json, total, forecaster), stop)
         try:
             with Attunement(
                 config,
-                engine,
+                side.engine,
                 signers,
                 charter,
                 signatory,
@@ -250,7 +252,7 @@ def run(
                 with controlled(socket, telemetry, attunement.kernel, attunement.desk):
                     attunement.controller.start()
                     after = partial(side.between_cycles, attunement, stop)
-                    ending = run_cycles(engine, total, config.settle_delay, stop, after)
+                    ending = run_cycles(side.engine, total, config.settle_delay, stop, after)
                     cause = stop.cause if stop.is_set() else ending.cause
                     side.log.say("run ended", cycles=ending.cycles, cause=cause)
         finally:

@@ -15,6 +15,7 @@ from attunement.coherence import saturating
 from attunement.config_schema import PrometheusConfig, QueryConfig
 from attunement.engine_protocol import SCALES, ScaleGain
 from attunement.http_client import HttpError, exchange
+from attunement.sources import SourceExhaustedError
 from ledger import files
 
 SKEW_MAX_S: Final = 2.0
@@ -56,7 +57,7 @@ class PrometheusEngine:
         c_ref: Mean power of the nodes that is mapped to Ĉ = 0.5.
         alpha: The α that is in force; it is not applied here.
         clock: Unix time, seconds; it has to agree with the clock of Prometheus.
-        wait: Waits so many seconds.
+        wait: Waits so many seconds; where it says yes, nobody wants a further cycle, and none is waited for.
     """
 
     get_psi: Callable[[], float]
@@ -90,12 +91,16 @@ class PrometheusEngine:
         self._offer()
 
     def run_cycle(self) -> None:
-        """Wait for a new cycle, at most `stale_after`, and call every callback, whether or not one came."""
+        """Wait for a new cycle, at most `stale_after`, and call every callback, whether or not one came.
+
+        Raises:
+            SourceExhaustedError: nobody wants a further cycle; no callback was called.
+        """
         until_s = self._clock() + self._settings.stale_after
         while not self._has_advanced():
             if not self._clock() < until_s:
                 break
-            self._wait(self._settings.poll)
+            self._wait_unless_over(self._settings.poll)
         for callback in tuple(self._callbacks):
             callback()
 
@@ -149,6 +154,10 @@ class PrometheusEngine:
         if not min(powers) >= 0:
             raise PrometheusError(f"coherence is {min(powers)}, must be at least 0")
         return [[sqrt(power)] for power in powers]
+
+    def _wait_unless_over(self, wait_s: float) -> None:
+        if self._wait(wait_s):
+            raise SourceExhaustedError("the wait for a cycle was ended")
 
     def _offer(self) -> None:
         offered = self._queries.keys()
@@ -259,6 +268,8 @@ class PrometheusEngine:
             )
 
     def _ask(self, kind: str, name: str, asked: Mapping[str, Any]) -> Any:
+        # One cycle asks many times, and each may take the whole timeout.
+        self._wait_unless_over(0.0)
         settings = self._settings
         url = f"{str(settings.url).rstrip('/')}/api/v1/{kind}?{urlencode(asked)}"
         try:

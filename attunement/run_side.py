@@ -1,7 +1,7 @@
 """What goes along with a run and is never part of a decision: its log, its recording, reading again."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -37,6 +37,7 @@ class RunSide:
         record: File of the recording, None for none.
         path: The configuration's file, which SIGHUP has read again.
         flags: The --set flags, which stay above it.
+        wait: Waits for the engine, so many seconds, and says whether the run is to end.
 
     Attributes:
         engine: The engine.
@@ -47,10 +48,17 @@ class RunSide:
         SourceError: the source cannot be used.
     """
 
-    def __init__(self, config: Config, record: Path | None, path: Path | None, flags: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        record: Path | None,
+        path: Path | None,
+        flags: Sequence[str],
+        wait: Callable[[float], object],
+    ) -> None:
         self._recorder: Recorder | None = None
         if record is None:
-            self.engine: CalEngine | PrometheusEngine = build_engine(config)
+            self.engine: CalEngine | PrometheusEngine = build_engine(config, wait)
         else:
             self.engine, self._recorder = _recorded(config, record)
         self.log = DecisionLog(config.logging)

@@ -3,6 +3,7 @@
 import http.server
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from cli_bench import PROGRAM
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -24,8 +26,9 @@ from attunement.config_schema import ConfigError
 from attunement.dry_run import compare_with_hold
 from attunement.measurement import EngineCapabilityError, MeasurementError, Sensors
 from attunement.prometheus_engine import PrometheusEngine, PrometheusError
-from attunement.running import run_cycles
+from attunement.running import Stop, run_cycles
 from kernel import Mode
+from ledger import read_records
 
 PROMETHEUS = shutil.which("prometheus")
 pytestmark = pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
@@ -404,6 +407,63 @@ def test_limits_can_be_calibrated_on_it(config, monkeypatch):
     baseline = calibrate(build_engine(config()), cycles=5)
     assert baseline.h_internal == pytest.approx(0.99)
     assert baseline.entropy_max >= 2 * 0.0005
+
+
+@pytest.mark.parametrize("trial", [False, True], ids=["from the start", "in a trial"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_wait_for_a_cycle_at_once(config_file, target, tmp_path, monkeypatch, number, trial):
+    monkeypatch.chdir(tmp_path)
+    log = tmp_path / "log.ndjson"
+    flags = ["logging.format=json", f"logging.file={log}", "metrics.enabled=false"]
+    site = ["--config", config_file(stale_after=60.0), *(word for flag in flags for word in ("--set", flag))]
+    assert _exit_code(["keys", "init", *site]) == 0
+    if not trial:
+        target.silent = {"goodput"}
+    with subprocess.Popen([*PROGRAM, "run", "--plain", *site], stderr=subprocess.PIPE, text=True) as process:
+        if trial:
+            # The trial's own α is what makes the target fall silent: nobody settles it.
+            wait_for(lambda: len(target.taken) >= 2, process)
+            target.silent = {"goodput"}
+        wait_for(lambda: log.exists() and "run started" in log.read_text(encoding="utf-8"), process)
+        time.sleep(1.0)
+        process.send_signal(number)
+        sent_s = time.monotonic()
+        said = process.communicate(timeout=50)[1]
+    assert process.returncode == 0, said
+    assert time.monotonic() - sent_s < 20
+    assert "cycles run: stopped" in said
+    assert ("0 cycles run" in said) is not trial
+    if trial:
+        newest = list(read_records(tmp_path / "ledger"))[-1].body
+        assert (newest["event"], newest["new_alpha"]) == ("recover", 1_000_000_000)
+        assert target.alpha == 1.0
+
+
+def test_a_stop_is_heard_between_two_requests_of_a_cycle(config):
+    stop, heard = Stop(), []
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append(self.path)
+            stop.set()
+            self.send_response(200)
+            self.end_headers()
+            told = {"resultType": "scalar", "result": [0, str(time.time())]}
+            self.wfile.write(json.dumps({"status": "success", "data": told}).encode("ascii"))
+
+        def log_message(self, *_):
+            """Tests are quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        engine = build_engine(config(url=f"http://127.0.0.1:{server.server_port}"), stop.wait)
+        told = []
+        engine.on_cycle_end(lambda: told.append("cycle"))
+        ending = run_cycles(engine, None, 0.0, stop)
+        server.shutdown()
+        thread.join()
+    assert (ending.cycles, told, len(heard)) == (0, [], 1)
 
 
 @pytest.mark.parametrize(
