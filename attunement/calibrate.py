@@ -27,8 +27,12 @@ _STALE_PAUSE_S = 0.01
 _ENTROPY_FLOOR = 1e-6
 _ENTROPY_MARGIN = 2.0
 _STEP_MARGIN = 5.0
+# So that what is severe lies beyond it: no entropy rises by more than 1.
+_ENTROPY_MOST = 0.5
 _SEVERE_ENTROPY_FACTOR = 10.0
 _H_MARGIN = 1.5
+# One node agrees with itself: a limit at 1 would call the first rounding error unsafe.
+_H_DISTANCE_LEAST = 1e-3
 _SEVERE_H_FACTOR = 2.0
 
 
@@ -79,9 +83,10 @@ class Baseline:
         h_internal: The opposite quantile of the internal coherence.
         coherence: Mean Ĉ.
         safe_share: Share of the cycles at α = 1 within the proposed limits.
-        entropy_max: The largest of twice the quantile, five times the step's answer and 1e-6 [1/cycle].
-        entropy_severe: Ten times ``entropy_max`` [1/cycle].
-        h_internal_min: At 1.5 times the quantile's distance from 1.
+        entropy_max: The largest of twice the quantile, five times the step's answer and 1e-6, at most 0.5
+            [1/cycle].
+        entropy_severe: Ten times ``entropy_max``, at most 1 [1/cycle].
+        h_internal_min: At 1.5 times the quantile's distance from 1, and at 1e-3 from it at least.
         h_internal_severe: At twice the distance of ``h_internal_min`` from 1.
     """
 
@@ -129,8 +134,8 @@ def calibrate(
         step: Step of α, in (0, 0.5]; the rate limit ``delta_alpha_max`` is the natural choice.
 
     Raises:
-        CalibrationError: An argument is out of range, α was moved by somebody, the engine is in runaway, or
-            the source stands still.
+        CalibrationError: An argument is out of range, α was moved by somebody, the engine is in runaway,
+            the source stands still, or entropy rises so fast that no limit has room.
         SourceError: The source cannot deliver, or ended too early.
         MeasurementError: The engine raised, or gave what is no figure.
         ActuatorError: The engine did not take an α, or was not given its own back.
@@ -218,10 +223,8 @@ def _baseline(held: NDArray[float64], step_entropy_rate: float, quantile: float)
     entropy_rates, h_internals, coherences = held.T
     entropy_rate = float(np.quantile(entropy_rates, quantile))
     h_internal = float(np.quantile(h_internals, 1 - quantile))
-    entropy_max = min(
-        max(_ENTROPY_MARGIN * entropy_rate, _STEP_MARGIN * step_entropy_rate, _ENTROPY_FLOOR), 1.0
-    )
-    h_internal_min = max(1 - _H_MARGIN * (1 - h_internal), 0.0)
+    entropy_max = _entropy_max(entropy_rate, step_entropy_rate)
+    h_internal_min = max(1 - max(_H_MARGIN * (1 - h_internal), _H_DISTANCE_LEAST), 0.0)
     safe = (entropy_rates <= entropy_max) & (h_internals >= h_internal_min)
     return Baseline(
         cycles=len(held),
@@ -236,3 +239,14 @@ def _baseline(held: NDArray[float64], step_entropy_rate: float, quantile: float)
         h_internal_min=h_internal_min,
         h_internal_severe=max(1 - _SEVERE_H_FACTOR * (1 - h_internal_min), 0.0),
     )
+
+
+def _entropy_max(entropy_rate: float, step_entropy_rate: float) -> float:
+    wanted = max(_ENTROPY_MARGIN * entropy_rate, _STEP_MARGIN * step_entropy_rate, _ENTROPY_FLOOR)
+    limit = min(wanted, _ENTROPY_MOST)
+    if not max(entropy_rate, step_entropy_rate) < limit:
+        raise CalibrationError(
+            f"the entropy rate is {entropy_rate:.3g} per cycle and {step_entropy_rate:.3g} at a step, must "
+            f"be below {_ENTROPY_MOST:g} for a limit to leave it room"
+        )
+    return limit

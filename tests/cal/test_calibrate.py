@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attunement import calibrate as module
 from attunement.calibrate import Baseline, CalibrationError, calibrate
@@ -12,6 +14,7 @@ from attunement.config import loads
 from attunement.config_schema import Shock
 from attunement.engine import CalEngine
 from attunement.measurement import MeasurementError
+from attunement.policy import kernel_limits
 from attunement.simulator import SimulatedSource
 from attunement.sources import FeatureBlock, SourceExhaustedError
 from attunement.trace import TraceSource
@@ -111,6 +114,39 @@ def test_limits_stay_within_the_ranges_of_the_configuration():
 
 def test_a_single_node_gets_the_least_entropy_limit():
     assert calibrate(CalEngine(SimulatedSource(1, 4)), cycles=5).entropy_max == 1e-6
+
+
+def test_a_single_node_gets_limits_with_room():
+    baseline = calibrate(CalEngine(SimulatedSource(1, 4)), cycles=50)
+    assert baseline.h_internal == pytest.approx(1)
+    assert baseline.h_internal_min == 0.999
+    assert baseline.h_internal_severe == pytest.approx(0.998)
+    assert kernel_limits(loads(baseline.to_yaml())).h_internal_min == 999_000_000
+
+
+RATES = st.floats(0, 0.2) | st.sampled_from([0.0, 1e-12, 1e-6, 0.2])
+SHARES = st.floats(0, 1) | st.sampled_from([0.0, 1e-3, 1 - 1e-12, 1.0])
+
+
+@given(st.lists(st.tuples(RATES, SHARES, SHARES), min_size=1, max_size=9), RATES)
+def test_what_limits_were_derived_from_has_room_within_them(readings, step_rate):
+    baseline = module._baseline(np.array(readings), step_rate, 1.0)
+    safety = loads(baseline.to_yaml()).safety
+    kernel_limits(loads(baseline.to_yaml()))
+    assert baseline.safe_share == 1
+    assert max(step_rate, *(rate for rate, _, _ in readings)) < safety.entropy_max
+    assert safety.entropy_max < safety.entropy_severe <= 1
+    least = min(share for _, share, _ in readings)
+    # Nothing lies below 0: there the limit needs no room, and none is left to what is severe.
+    assert safety.h_internal_min < least or (safety.h_internal_min == 0 and least < 1e-9)
+    assert safety.h_internal_severe < safety.h_internal_min or safety.h_internal_min == 0
+    assert safety.h_internal_min <= 0.999
+
+
+@pytest.mark.parametrize(("rate", "step_rate"), [(0.6, 0.0), (0.0, 0.6), (2.0, 2.0), (0.5, 0.1)])
+def test_where_entropy_rises_too_fast_no_limit_is_proposed(rate, step_rate):
+    with pytest.raises(CalibrationError, match=r"must be below 0\.5 for a limit to leave it room"):
+        module._baseline(np.array([(rate, 0.9, 0.5)]), step_rate, 0.99)
 
 
 def test_a_sample_delivered_twice_counts_once(monkeypatch):
