@@ -12,12 +12,13 @@ from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from attunement.config_option import checked, shown
 from attunement.config_schema import ROOT, VERSION, Config, ConfigError, OptionInfo, describe
 
 ENVIRONMENT_PREFIX = f"{ROOT.upper()}__"
+_MERGE = "tag:yaml.org,2002:merge"
 _SETTINGS = f"{ROOT}.optimizer.settings"
 _SETTING = f"{ENVIRONMENT_PREFIX}OPTIMIZER__SETTINGS__"
 
@@ -125,12 +126,23 @@ def _document(path: Path) -> tuple[dict[Any, Any], dict[str, str]]:
 
 def _lines(node: Any, path: str, prefix: str) -> Iterator[tuple[str, str]]:
     known = {info.key for info in describe()}
-    for key, value in node.value:
+    for key, value in _members(node).values():
         name = f"{prefix}{key.value}"
         if name in known or not isinstance(value.value, list):
             yield name, f"{path}, line {key.start_mark.line + 1}"
         if isinstance(value, MappingNode):
             yield from _lines(value, path, f"{name}.")
+
+
+def _members(node: Any) -> dict[str, tuple[Any, Any]]:
+    """Return the keys of a mapping, those of its merge keys too, with the nodes that count."""
+    members: dict[str, tuple[Any, Any]] = {}
+    own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+    for _, value in (pair for pair in node.value if pair[0].tag == _MERGE):
+        # Of several merged mappings the first one counts, and above all of them what stands here.
+        for merged in reversed(value.value) if isinstance(value, SequenceNode) else [value]:
+            members |= _members(merged)
+    return members | {str(key.value): (key, value) for key, value in own}
 
 
 def _parsed(text: str, name: str) -> Any:

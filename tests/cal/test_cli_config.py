@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
-from attunement.config import load, load_with_origins
+from attunement.config import load, load_with_origins, plain
 from attunement.config_docs import page
 from attunement.config_schema import Config, ConfigError, describe
 from attunement.policy import kernel_limits
@@ -47,6 +47,110 @@ def test_later_layers_hold_and_each_says_where_it_came_from(tmp_path):
         "attunement.safety.entropy_max": "flag, --set attunement.safety.entropy_max=1e-3",
         "attunement.optimizer.settings.gain": "flag, --set optimizer.settings.gain=2",
     }
+
+
+MERGED = """\
+attunement:
+  alpha_initial: 1.0
+  objective: &limits
+    rho: 0.5
+  <<: {momentum: 0.5, serve: {port: 7}, logging: {level: error}}
+  serve:
+    host: "::1"
+  prometheus:
+    auth: &auth
+      username: ines
+      password_path: secret
+    coherence: &query
+      range: 30
+      step: 2
+    h_internal: &other
+      <<: *query
+      step: 3
+    drive:
+      reduce: max
+      <<: [*other, {reduce: min, promql: up, step: 9}]
+    apply_auth:
+      <<: *auth
+      "username": otto
+    psi: *query
+"""
+
+
+def test_a_merged_key_came_from_where_it_stands(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(MERGED)
+    loaded = load_with_origins(path, {})
+    told = plain(loaded.config)
+    lines = {key.removeprefix("attunement."): origin for key, origin in loaded.origins.items()}
+    assert all(one.startswith(f"{path}, line ") for one in lines.values())
+    numbers = {key: int(one.rpartition(" ")[2]) for key, one in lines.items()}
+    assert numbers == {
+        "alpha_initial": 2,
+        "objective.rho": 4,
+        "momentum": 5,
+        "logging.level": 5,
+        "serve.host": 7,
+        "prometheus.auth.username": 10,
+        "prometheus.auth.password_path": 11,
+        "prometheus.coherence.range": 13,
+        "prometheus.coherence.step": 14,
+        "prometheus.h_internal.range": 13,
+        "prometheus.h_internal.step": 17,
+        "prometheus.drive.range": 13,
+        "prometheus.drive.step": 17,
+        "prometheus.drive.promql": 20,
+        "prometheus.drive.reduce": 19,
+        "prometheus.apply_auth.username": 23,
+        "prometheus.apply_auth.password_path": 11,
+        "prometheus.psi.range": 13,
+        "prometheus.psi.step": 14,
+    }
+    # What has an origin is all that is not as it would be without the file.
+    default = plain(load_with_origins(None, {}).config)
+    changed = {key for key, value in _leaves(told) if value != dict(_leaves(default))[key]}
+    assert changed == numbers.keys() - {"alpha_initial"}
+    assert (told["prometheus"]["drive"]["step"], told["serve"]["port"]) == (3.0, 9465)
+    assert told["prometheus"]["drive"]["reduce"] == "max"
+
+
+def _leaves(section, prefix=""):
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('attunement: {"<<": {momentum: 0.5}}', r"attunement\.<< is not a key"),
+        ("attunement: {? [1, 2] : 3}", "is not a key"),
+    ],
+)
+def test_a_key_of_another_kind_is_not_known(tmp_path, text, said):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"{text}\n")
+    with pytest.raises(ConfigError, match=said):
+        load_with_origins(path, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "attunement: &a {<<: *a}",
+        "attunement: {safety: &a {<<: [*a]}}",
+        "attunement: {<<: 3}",
+        "attunement: {<<: [3]}",
+        "attunement: {<<: null}",
+    ],
+)
+def test_what_cannot_be_merged_is_told(tmp_path, text):
+    path = tmp_path / "a.yaml"
+    path.write_text(f"{text}\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml"):
+        load_with_origins(path, {})
 
 
 @pytest.mark.parametrize(
