@@ -268,9 +268,7 @@ class SafetyKernel:
             return entry
 
     def _is_signed(self, order: Order, action: str, subject: tuple[int, ...]) -> bool:
-        return (order.action, order.subject) == (action, subject) and self._authority.authorises(
-            order
-        ) is True
+        return order[:2] == (action, subject) and self._authority.authorises(order) is True
 
     def _enact(
         self,
