@@ -52,7 +52,8 @@ class SpecEngine:
     """Offers what the engine offers, and what follows from it; nothing is made up.
 
     - The cycle's number counts the calls of `on_cycle_end`, or, under the assumption `cycle_s`, the stretches
-      of that length that are over since α was applied: a stretch never speaks of two α.
+      of that length that are over since α was applied: a stretch never speaks of two α. A cycle that ends
+      while α is being applied speaks of neither, and is not counted.
     - The drive follows from the bounds of m_t: α·drive is the largest |exponent| of the newest cycle. An
       engine that clamps its exponents never shows more than its clamp: k_max has to lie below it.
     - The loop gain is the assumed one.
@@ -76,11 +77,12 @@ class SpecEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         offered = capabilities(engine)
-        self._lock = threading.Lock()  # guards _alpha, _since_s, _done and _newest
+        self._lock = threading.Lock()  # guards what follows; not held while the engine is called
         self._engine = engine
         self._assumptions = assumptions
         self._clock = clock
         self._alpha: float | None = None
+        self._is_setting = False
         self._since_s = clock()
         self._done = 0
         self._newest: tuple[int, float | None] = (0, None)
@@ -108,14 +110,22 @@ class SpecEngine:
         """Have the engine apply α; whatever it raises comes through."""
         with self._lock:
             self._settle()
+            self._is_setting = True
+        try:
             self._engine.set_alpha_multiplier(alpha)
-            self._alpha, self._since_s = alpha, self._clock()
+            with self._lock:
+                self._alpha, self._since_s = alpha, self._clock()
+        finally:
+            with self._lock:
+                self._is_setting = False
 
     def _follow(self, callback: Callable[[], None]) -> None:
         self._callbacks.append(callback)
 
     def _cycle_ended(self, *_told: object) -> None:
         with self._lock:
+            if self._is_setting:
+                return
             self._newest = (self._newest[0] + 1, self._alpha)
         for callback in tuple(self._callbacks):
             callback()
@@ -127,7 +137,7 @@ class SpecEngine:
 
     def _settle(self) -> None:
         length_s = self._assumptions.cycle_s
-        if self._tells_cycles or length_s is None:
+        if self._tells_cycles or length_s is None or self._is_setting:
             return
         over = int((self._clock() - self._since_s) / length_s)
         if over > 0:

@@ -1,6 +1,7 @@
 """The controller between a scripted engine, an optimizer and the real kernel."""
 
 import os
+from itertools import pairwise
 from math import inf, nan
 
 import pytest
@@ -45,6 +46,51 @@ def test_whoever_proposes_alpha_keeps_to_its_bounds_and_its_rate(attune, scripte
         assert 800_000_000 <= body["new_alpha"] <= 1_200_000_000
         assert abs(body["new_alpha"] - body["old_alpha"]) <= 20_000_000
     assert len(loop.reports) == 120
+
+
+def prompt(engine):
+    """Have an engine run a cycle within each call that applies α, or fails to."""
+    apply = engine.set_alpha_multiplier
+
+    def applied(alpha):
+        try:
+            apply(alpha)
+        finally:
+            engine.run_cycle()
+
+    engine.set_alpha_multiplier = applied
+    return engine
+
+
+def test_a_cycle_that_ends_within_a_decision_is_not_judged(attune, scripted_engine, wishes, bodies):
+    engine = prompt(scripted_engine(coherence=lambda alpha: alpha / 2))
+    loop = started(attune, engine, wishes(*(Suggestion(1.0 + 0.01 * step) for step in range(1, 6))), 12)
+    assert engine.applied == pytest.approx([1.0, 1.01, 1.02, 1.03, 1.04, 1.05])
+    moves = [(body["old_alpha"], body["new_alpha"]) for body in bodies(loop.path)]
+    assert all(new == old for (_, new), (old, _) in pairwise(moves))
+    assert len(loop.reports) == 12
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", ["deadline", "freeze", "override", "stop", "refuse"])
+def test_no_cycle_is_judged_within_a_decision_of_whatever_kind(attune, scripted_engine, wishes, until, end):
+    engine = prompt(scripted_engine())
+    if end == "refuse":
+        engine.refuses = lambda alpha: alpha == 1.01
+    deadline_s = 0.1 if end == "deadline" else 5.0
+    loop = started(
+        attune, engine, wishes(*[HOLD] * (end == "override"), Suggestion(1.01)), 1, deadline_s=deadline_s
+    )
+    if end == "deadline":
+        until(lambda: loop.kernel.mode is Mode.READY)
+    elif end == "freeze":
+        loop.controller.freeze("ines", "drill")
+    elif end == "override":
+        loop.controller.override(loop.signed("override", 1_020_000_000), 1.02)
+    elif end == "stop":
+        loop.controller.stop()
+    assert len(loop.reports) == 1
+    assert not {"observe", "settle"} & {event for event, _ in loop.decisions()}
 
 
 def test_a_step_is_tried_measured_and_committed(attune, scripted_engine, wishes):

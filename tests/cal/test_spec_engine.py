@@ -1,6 +1,8 @@
 """Engines of the specification's words alone: refused by name, or attuned on what is vouched for."""
 
 import json
+import threading
+from itertools import pairwise
 from math import inf, nan
 
 import attrs
@@ -155,6 +157,51 @@ def test_an_engine_that_calls_back_runs_unchanged_and_its_ledger_verifies(config
     assert max(abs(b - a) for a, b in zip(engine.applied, engine.applied[1:], strict=False)) <= 0.02 + 1e-12
     report = verify(tmp_path / "ledger", signers.records.verify_key, anchor=attunement.ledger.head())
     assert report.verdict is Verdict.VERIFIED
+
+
+class Prompt(Calling):
+    """One that runs a cycle within the call that applies α."""
+
+    def set_alpha_multiplier(self, alpha):
+        super().set_alpha_multiplier(alpha)
+        self.run_cycle()
+
+
+class Handing(Calling):
+    """One whose own thread applies α, at the end of a cycle that the call waits for."""
+
+    def set_alpha_multiplier(self, alpha):
+        super().set_alpha_multiplier(alpha)
+        thread = threading.Thread(target=self.run_cycle)
+        thread.start()
+        thread.join()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", [Prompt, Handing])
+@pytest.mark.parametrize("cycle_s", [None, 0.01])
+def test_an_engine_may_end_a_cycle_while_it_applies_alpha(config, signers, tmp_path, bodies, kind, cycle_s):
+    engine = kind()
+    with Attunement(config, adapted(engine, Assumptions(cycle_s, loop_gain=0.2)), signers) as attunement:
+        attunement.controller.start()
+        for _ in range(30):
+            engine.run_cycle()
+    assert engine.applied[-1] > 1.02
+    moves = [(body["old_alpha"], body["new_alpha"]) for body in bodies(tmp_path / "ledger")]
+    assert all(new == old for (_, new), (old, _) in pairwise(moves))
+
+
+def test_a_cycle_that_ends_while_alpha_is_applied_speaks_of_neither():
+    engine = Prompt()
+    wrapped, told = adapted(engine), []
+    wrapped.on_cycle_end(lambda: told.append(wrapped.cycle_alpha))
+    wrapped.set_alpha_multiplier(1.0)
+    assert (wrapped.cycle, wrapped.cycle_alpha, told) == (0, None, [])
+    engine.run_cycle()
+    wrapped.set_alpha_multiplier(1.02)
+    assert (wrapped.cycle, wrapped.cycle_alpha, told) == (1, 1.0, [1.0])
+    engine.run_cycle()
+    assert (wrapped.cycle, wrapped.cycle_alpha, told) == (2, 1.02, [1.0, 1.02])
 
 
 def test_an_engine_that_calls_nobody_is_polled(config, signers, until):
