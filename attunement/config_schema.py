@@ -721,8 +721,11 @@ def _http_problems(url_key: str, url: str | None, auth_key: str, auth: HttpAuthC
         return
     # A request line has no room for a path beyond ASCII; urlsplit() leaves out some of what does not print.
     is_plain = url.isprintable() and " " not in url and f"{parts.path}{parts.query}".isascii()
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        yield f"{url_key} is {url}, must be an http or https address without a user in it"
+    if "@" in (parts.netloc or url):
+        # With the user there may be a password, which is not shown.
+        yield f"{url_key} has a user in it, must be an http or https address without one"
+    elif parts.scheme not in ("http", "https") or not host:
+        yield f"{url_key} is {shown(url)}, must be an http or https address without a user in it"
     elif not (is_plain and is_host(host)):
         yield f"{url_key} is {shown(url)}, must be a host, a port and a path of ASCII without spaces"
     elif parts.scheme == "http" and host not in _THIS_MACHINE and (auth.token_path or auth.username):

@@ -293,12 +293,16 @@ WATCHED = {
         ({"lookback": 5}, "attunement.prometheus.lookback is 5 s, must be below"),
         (
             {"url": "ftp://host/"},
-            "attunement.prometheus.url is ftp://host/, must be an http or https address",
+            'attunement.prometheus.url is "ftp://host/", must be an http or https address',
         ),
-        ({"url": "https://"}, "attunement.prometheus.url is https://, must be an http or https address"),
+        ({"url": "https://"}, 'attunement.prometheus.url is "https://", must be an http or https address'),
         (
             {"url": "http://a:b@host/"},
-            "attunement.prometheus.url is http://a:b@host/, must be an http or https",
+            "attunement.prometheus.url has a user in it, must be an http or https address without one",
+        ),
+        (
+            {"url": "a:b@host/"},
+            "attunement.prometheus.url has a user in it, must be an http or https address without one",
         ),
         ({"url": "http://host:x/"}, "attunement.prometheus.url is no address: Port could not be cast"),
         (
