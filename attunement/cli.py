@@ -72,9 +72,10 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
+from attunement.printing import flush
 from attunement.prometheus_engine import PrometheusError
 from attunement.recording import RecordingError
-from attunement.run_side import GuardedScreen, RunSide
+from attunement.run_side import GuardedScreen, RunConsole, RunSide
 from attunement.running import run_cycles, stopped_by_signals
 from attunement.snapshot import Snapshot, SnapshotError
 from attunement.sources import SourceError
@@ -139,6 +140,8 @@ def main() -> None:
 def _exit_code(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name="lambda-attunement", standalone_mode=False)
+        if not flush():
+            return EXIT_ERROR
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
@@ -208,8 +211,9 @@ def run(
     With --operator-key, --actor and --reason the operator approves leaving a freeze or an emergency and
     adopts a changed policy, once, at the first reading. Orders that were signed elsewhere come with --order.
 
-    SIGTERM, SIGINT and the end of the terminal end it in order. SIGHUP has the configuration read again: what
-    is neither policy nor fixed at the start is taken in, and the rest is named.
+    SIGTERM, SIGINT and the end of the terminal, or of whoever reads the output, end it in order. SIGHUP has
+    the configuration read again: what is neither policy nor fixed at the start is taken in, and the rest is
+    named.
 
     Example: lambda-attunement run --config attunement.yaml --cycles 400
     """
@@ -257,6 +261,8 @@ def run(
                     side.log.say("run ended", cycles=ending.cycles, cause=cause)
         finally:
             screen.close()
+    # What is left to do does not depend on being heard.
+    stop.ends_without_reader()
     click.echo(f"{ending.cycles} cycles run: {cause}", err=True)
     _keep_memory(config, attunement.optimizer_memory())
     folder = Path(config.logging.audit_ledger_path)
@@ -416,7 +422,7 @@ def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:
 def _view(
     config: Config, plain: bool, as_json: bool, total: int | None, forecaster: Forecaster | None
 ) -> View:
-    console = Console()
+    console = RunConsole()
     if as_json:
         return JsonView(console)
     # A log on the same terminal would tear the screen.

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 import click
+from rich.console import Console
 
 from attunement.assembly import Attunement
 from attunement.build import build_cal_engine, build_engine, build_source
@@ -87,12 +88,14 @@ class RunSide:
         self._config = reloaded.config
         self.log.set_level(reloaded.config.logging.level)
         attunement.reconfigure(reloaded.config)
-        for line in reloaded.taken:
-            click.echo(f"reloaded {line}", err=True)
-        for line in reloaded.refused:
-            click.echo(f"not reloaded: {line}", err=True)
-        if not (reloaded.taken or reloaded.refused):
-            click.echo("reloaded: nothing has changed", err=True)
+        said = [f"reloaded {line}" for line in reloaded.taken]
+        said += [f"not reloaded: {line}" for line in reloaded.refused]
+        try:
+            for line in said or ["reloaded: nothing has changed"]:
+                click.echo(line, err=True)
+        except BrokenPipeError:
+            if not stop.ends_without_reader():
+                raise
         self.log.say("reload", taken=list(reloaded.taken), refused=list(reloaded.refused))
 
     def __enter__(self) -> Self:
@@ -109,12 +112,20 @@ class RunSide:
                 one.close()
 
 
+class RunConsole(Console):
+    """One whose reader may go away without taking the process along, as Rich's own would have it."""
+
+    def on_broken_pipe(self) -> None:
+        """Have the error that is being handled come through to the screen."""
+        raise
+
+
 class GuardedScreen:
-    """A screen that may go away with its terminal: the run then ends in order.
+    """A screen that may go away with its terminal, or its reader: the run then ends in order.
 
     Args:
         screen: The screen.
-        stop: Is set when the terminal is gone.
+        stop: Is set when the terminal or the reader is gone.
     """
 
     def __init__(self, screen: Screen, stop: Stop) -> None:
@@ -125,7 +136,7 @@ class GuardedScreen:
         """Take in one cycle.
 
         Raises:
-            OSError: what is written to is gone, and is no terminal.
+            OSError: what is written to takes nothing for another reason, as a full disk.
         """
         try:
             self._screen.on_report(report)
@@ -142,7 +153,8 @@ class GuardedScreen:
                 raise
 
     def _is_gone(self) -> bool:
-        return self._stop.ends_without_terminal() or self._stop.is_hung_up
+        stop = self._stop
+        return stop.ends_without_terminal() or stop.is_hung_up or stop.ends_without_reader()
 
 
 def _recorded(config: Config, record: Path) -> tuple[CalEngine, Recorder]:

@@ -3,6 +3,7 @@
 import os
 import queue
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import attrs
 
+from attunement.printing import is_unread, lead_nowhere
 from attunement.sources import SourceExhaustedError
 
 _STANDARD = (0, 1, 2)
@@ -89,6 +91,9 @@ class Stop:
         self.is_reload_wanted = False
         self.is_hung_up = False
         self._terminals = [descriptor for descriptor in _STANDARD if os.isatty(descriptor)]
+        # One that was closed from the start may be anything by now.
+        printed = ((1, sys.__stdout__), (2, sys.__stderr__))
+        self._printed = [descriptor for descriptor, stream in printed if stream is not None]
 
     def is_set(self) -> bool:
         """Say whether the run is to end."""
@@ -114,16 +119,25 @@ class Stop:
     def ends_without_terminal(self) -> bool:
         """Say whether the terminal it was started at is gone; then what is written there goes nowhere."""
         gone = [descriptor for descriptor in self._terminals if not os.isatty(descriptor)]
-        for descriptor in gone:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, descriptor)
-            os.close(nowhere)
+        lead_nowhere(gone)
         if gone:
             self._terminals = []
             self.is_hung_up = True
             self.cause = "the terminal was closed"
             self.set()
         return bool(gone)
+
+    def ends_without_reader(self) -> bool:
+        """Say whether nobody reads what is printed any more; then what is written there goes nowhere.
+
+        The run ends when it is the figures that nobody reads; messages alone are no reason to.
+        """
+        unread = [descriptor for descriptor in self._printed if is_unread(descriptor)]
+        lead_nowhere(unread)
+        if 1 in unread:
+            self.cause = "the output was closed"
+            self.set()
+        return bool(unread)
 
 
 @contextmanager

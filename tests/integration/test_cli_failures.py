@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import socket
@@ -49,7 +50,9 @@ def begin():
     yield start
     for process in processes:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            stream.close()
 
 
 @pytest.fixture
@@ -107,6 +110,59 @@ def test_a_closed_terminal_ends_the_run_in_order(site, until, view):
     assert verdict(site) is Verdict.NO_ANCHOR
     bodies = [record.body for record in read_records(site.ledger) if "after" in record.body]
     assert bodies[-1]["after"]["mode"] == "ready"
+
+
+@pytest.mark.parametrize("view", ["--plain", "--json"])
+@pytest.mark.parametrize("together", [False, True], ids=["stdout", "stderr as well"])
+def test_a_reader_that_goes_away_ends_the_run_in_order(site, view, together):
+    log = site.folder / "a.ndjson"
+    logging = {"format": "json", "file": str(log)}
+    config = site.config(cycles=None, settle_delay=0.01, logging=logging)
+    with subprocess.Popen(
+        [*PROGRAM, "run", "--config", config, view],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() != b""
+        process.stdout.close()
+        said = b"" if together else process.stderr.read()
+        assert process.wait(60) == 0
+    if not together:
+        assert re.search(rb"^\d+ cycles run: the output was closed\n.*: verified, ", said)
+        assert b"Traceback" not in said
+    last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+    assert (last["event"], last["cause"]) == ("run ended", "the output was closed")
+    assert verdict(site) is Verdict.NO_ANCHOR
+    bodies = [record.body for record in read_records(site.ledger) if "after" in record.body]
+    assert bodies[-1]["after"]["mode"] == "ready"
+
+
+def test_messages_that_nobody_reads_do_not_end_a_run(site, begin, until):
+    config = site.config(cycles=None, settle_delay=0.01)
+    process = begin("run", "--config", config, "--plain")
+    process.stdout.readline()
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    for _ in range(50):
+        assert process.stdout.readline() != ""
+    process.send_signal(signal.SIGTERM)
+    process.stdout.read()
+    assert process.wait(60) == 0
+    assert verdict(site) is Verdict.NO_ANCHOR
+
+
+def test_a_full_disk_behind_the_output_ends_a_run_with_an_error(site):
+    config = site.config(cycles=None, settle_delay=0.01)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, "run", "--config", config, "--plain"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"error: [Errno 28] No space left on device\n")
+    assert verdict(site) is Verdict.NO_ANCHOR
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
