@@ -72,7 +72,7 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
-from attunement.printing import flush
+from attunement.printing import flush, print_whatever_comes
 from attunement.prometheus_engine import PrometheusError
 from attunement.recording import RecordingError
 from attunement.run_side import GuardedScreen, RunConsole, RunSide
@@ -134,6 +134,7 @@ _FAILED = (
 
 def main() -> None:
     """Run the command line and exit."""
+    print_whatever_comes()
     sys.exit(_exit_code(sys.argv[1:]))
 
 

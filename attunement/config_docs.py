@@ -143,4 +143,5 @@ def _in_full(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    # The page is UTF-8 wherever it is made.
+    sys.stdout.buffer.write(page().encode())

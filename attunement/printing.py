@@ -1,9 +1,24 @@
-"""Printing where nobody reads any more."""
+"""Printing where not every character can be printed, or where nobody reads any more."""
 
+import codecs
+import io
 import os
 import select
 import sys
 from collections.abc import Sequence
+
+_ESCAPE = "attunement.escape"
+
+
+def print_whatever_comes() -> None:
+    r"""Have stdout and stderr write a character that their encoding lacks as \uXXXX, instead of failing.
+
+    Two of them stand for a character beyond U+FFFF, as in JSON: what is JSON stays JSON.
+    """
+    codecs.register_error(_ESCAPE, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPE)
 
 
 def flush() -> bool:
@@ -36,3 +51,11 @@ def lead_nowhere(descriptors: Sequence[int]) -> None:
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    pairs = zip(units[::2], units[1::2], strict=True)
+    return "".join(f"\\u{high:02x}{low:02x}" for high, low in pairs), error.end
