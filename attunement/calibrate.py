@@ -11,10 +11,10 @@ import numpy as np
 from numpy import float64
 from numpy.typing import NDArray
 
-from attunement.coherence import SnapshotError, mean_square
+from attunement.coherence import mean_square
 from attunement.engine_protocol import AttunableEngine
 from attunement.foreign import described
-from attunement.measurement import MeasurementError
+from attunement.measurement import MeasurementError, unmeasured
 from attunement.sources import SourceError
 from kernel import ActuatorError
 
@@ -158,7 +158,7 @@ def _alpha_given_back(engine: CalibratedEngine) -> Iterator[None]:
     try:
         alpha = engine.get_alpha_multiplier()
     except Exception as error:
-        raise MeasurementError(f"engine raised {described(error)}") from error
+        raise unmeasured(error) from error
     cause = ""
     try:
         yield
@@ -188,10 +188,8 @@ def _measure(engine: CalibratedEngine, alpha: float) -> tuple[float, float, floa
         figures = _measured(engine, alpha)
     except (CalibrationError, SourceError):
         raise
-    except SnapshotError as error:
-        raise MeasurementError(str(error)) from error
     except Exception as error:
-        raise MeasurementError(f"engine raised {described(error)}") from error
+        raise unmeasured(error) from error
     for name, figure in zip(("entropy_rate", "h_internal", "C_hat"), figures, strict=True):
         if not isfinite(figure):
             raise MeasurementError(f"{name} is {figure}, must be finite")

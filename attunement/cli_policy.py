@@ -23,7 +23,7 @@ from attunement.objections import standing_objections
 from attunement.order import Action, Choice, OrderTerms, terms_of
 from attunement.order_book import COUNTED, VOTE, OrderBook, choices
 from attunement.policy import kernel_limits
-from attunement.telemetry_body import limits_body, tellable
+from attunement.telemetry_body import limits_body, recorded_limits_body
 from kernel import Limits
 from ledger.record import format_utc
 
@@ -67,7 +67,7 @@ def show(config_path: Path | None, as_json: bool) -> None:
     config = configuration(config_path)
     charter, wanted = load_charter(config), limits_body(kernel_limits(config))
     book, open_ones = _proposals(config, charter)
-    in_force = None if book.limits is None else _in_force(book.limits)
+    in_force = None if book.limits is None else recorded_limits_body(book.limits)
     if as_json:
         told = {
             "in_force": in_force,
@@ -170,11 +170,6 @@ def _proposals(config: Config, charter: Charter) -> tuple[OrderBook, tuple[Propo
         if not any(standing_objections(charter, book, terms, now))
         for votes in [book.votes(terms.order_id)]
     )
-
-
-def _in_force(limits: Limits) -> dict[str, Any]:
-    with tellable("the ledger's limits in force"):
-        return limits_body(limits)
 
 
 def _limits(terms: OrderTerms) -> Limits:

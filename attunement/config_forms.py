@@ -88,7 +88,7 @@ ORIGIN: Final = Form(
     f"1 to {ORIGIN_MAX} printable characters without spaces and plus signs, as a signed note has them",
     _is_origin,
 )
-PERSON: Final = Form(f"1 to {TEXT_MAX} printable characters", _is_words)
+WORDS: Final = Form(f"1 to {TEXT_MAX} printable characters", _is_words)
 USERNAME: Final = Form(
     f"1 to {TEXT_MAX} printable characters without a colon", lambda text: _is_words(text) and ":" not in text
 )

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from attunement.config_forms import HOST, HOSTS, ORIGIN, PATH, PERSON, SOCKET, USERNAME, is_host
+from attunement.config_forms import HOST, HOSTS, ORIGIN, PATH, SOCKET, USERNAME, WORDS, is_host
 from attunement.config_option import Change, Interval, expectation, option, shown
 
 ROOT = "attunement"
@@ -386,7 +386,7 @@ class LoggingConfig:
 class OperatorConfig:
     """One who may sign orders."""
 
-    name: str = option(attrs.NOTHING, "Name of the operator.", form=PERSON)
+    name: str = option(attrs.NOTHING, "Name of the operator.", form=WORDS)
     key_path: str = option(attrs.NOTHING, "File of the operator's public key.", form=PATH)
 
 

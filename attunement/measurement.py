@@ -135,10 +135,8 @@ class Sensors:
             return self._measure()
         except MeasurementError:
             raise
-        except SnapshotError as error:
-            raise MeasurementError(str(error)) from error
         except Exception as error:
-            raise MeasurementError(f"engine raised {described(error)}") from error
+            raise unmeasured(error) from error
 
     def _measure(self) -> Measurement:
         engine = self._engine
@@ -159,6 +157,12 @@ class Sensors:
             drive=drive,
             loop_gain=loop_gain,
         )
+
+
+def unmeasured(error: Exception) -> MeasurementError:
+    """Return what is said where an engine raised, or gave a snapshot that is none."""
+    is_snapshot = isinstance(error, SnapshotError)
+    return MeasurementError(str(error) if is_snapshot else f"engine raised {described(error)}")
 
 
 def newest_psi(engine: Any) -> float | None:

@@ -17,7 +17,7 @@ from typing import Any, Final, Self, TypeVar
 
 import attrs
 
-from attunement.foreign import TEXT_MAX
+from attunement.config_forms import WORDS
 from kernel import Limits
 from ledger import CanonicalError, Head, JsonValue, SigningKey, VerifyKey
 from ledger.canonical import encode, parse
@@ -217,8 +217,8 @@ def check_words(actor: str, reason: str) -> None:
         OrderError: one of them is blank, too long, or does not print.
     """
     for name, text in (("actor", actor), ("reason", reason)):
-        if not (text.strip() and text.isprintable() and len(text) <= TEXT_MAX):
-            raise OrderError(f"{name} must be 1 to {TEXT_MAX} printable characters")
+        if not WORDS.fits(text):
+            raise OrderError(f"{name} must be {WORDS.words}")
 
 
 def new_nonce() -> str:

@@ -49,6 +49,16 @@ def tellable(what: str) -> Iterator[None]:
         raise JournalError(f"{what} cannot be shown: {described(error)}") from error
 
 
+def recorded_limits_body(limits: Limits) -> dict[str, Any]:
+    """Return the limits that a ledger says are in force.
+
+    Raises:
+        JournalError: no float can tell them.
+    """
+    with tellable("the ledger's limits in force"):
+        return limits_body(limits)
+
+
 def cycle_body(report: CycleReport, time: str | None = None) -> dict[str, Any]:
     """Return one cycle.
 

@@ -10,9 +10,9 @@ from attunement.control_client import ControlClient
 from attunement.control_protocol import HISTORY_MAX, ControlError
 from attunement.dashboard.journal_index import JournalIndex
 from attunement.journal import JournalError, entry_of
-from attunement.telemetry_body import decision_body, limits_body, tellable
+from attunement.telemetry_body import decision_body, recorded_limits_body, tellable
 from attunement.what_if import judge
-from kernel import Entry, Limits, MalformedQuantityError
+from kernel import Entry, MalformedQuantityError
 from kernel.quantity import NANO_SQUARED, to_float
 from ledger import LedgerError, Record
 
@@ -175,7 +175,7 @@ class Feed:
         return {
             "answer": "ledger",
             "run": None,
-            "limits": None if limits is None else _policy(limits),
+            "limits": None if limits is None else recorded_limits_body(limits),
             "outcomes": dict(outcomes),
             "broken": dict(broken),
             "last_decision": (
@@ -196,11 +196,6 @@ def _by(by: str) -> Any:
     if by in ("optimizer", "operator"):
         return by
     raise ControlError(f"by is {by!r:.40}, must be optimizer or operator")
-
-
-def _policy(limits: Limits) -> dict[str, Any]:
-    with tellable("the ledger's limits in force"):
-        return limits_body(limits)
 
 
 def _decision(record: Record, entry: Entry) -> dict[str, Any]:

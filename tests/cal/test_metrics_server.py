@@ -4,11 +4,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from contextlib import ExitStack
+from functools import partial
 from urllib.request import urlopen
 
 import pytest
+from client_bench import clients, is_cut_on_sending
 
 from attunement import metrics_server
 from attunement.metrics import Metrics
@@ -61,14 +61,8 @@ def server():
 @pytest.fixture
 def connect(server):
     """Return a function that connects a client, which has sent what it is given."""
-    with ExitStack() as stack:
-
-        def make(sent=b""):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
-            client.sendall(sent)
-            return client
-
-        yield make
+    with clients() as connect:
+        yield partial(connect, server.port)
 
 
 def is_answered(server):
@@ -85,15 +79,6 @@ def is_cut(client):
         return client.recv(1) == b""
     except ConnectionError:
         return True
-
-
-def is_cut_on_sending(client):
-    try:
-        client.sendall(b"G")
-        time.sleep(0.05)
-    except ConnectionError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET", b"GET /metrics HTTP/1.1\r\nHost: a\r\n"], ids=repr)

@@ -3,9 +3,10 @@
 import socket
 import time
 import urllib.request
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
+from client_bench import clients, is_cut_on_sending
 
 from attunement.dashboard import app as dashboard
 from attunement.dashboard import serving
@@ -19,14 +20,8 @@ ADMITTED = "X-Attunement-Token: correct horse battery staple\r\nOrigin: http://1
 @pytest.fixture
 def connect():
     """Return a function that connects a client to a page; it has sent what it is given."""
-    with ExitStack() as stack:
-
-        def make(served, sent=b""):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=20))
-            client.sendall(sent)
-            return client
-
-        yield make
+    with clients() as connect:
+        yield lambda served, sent=b"": connect(served.port, sent)
 
 
 def read_to_the_end(client, pause_s=0.0):
@@ -59,16 +54,7 @@ def test_who_does_not_ask_to_the_end_is_cut(beside_loop, connect, monkeypatch, s
 def test_who_asks_byte_by_byte_is_cut(beside_loop, connect, monkeypatch, until):
     monkeypatch.setattr(serving, "REQUEST_S", 0.3)
     client = connect(beside_loop())
-
-    def is_cut_on_sending():
-        try:
-            client.sendall(b"G")
-            time.sleep(0.05)
-        except ConnectionError:
-            return True
-        return False
-
-    until(is_cut_on_sending)
+    until(lambda: is_cut_on_sending(client))
 
 
 def test_who_hands_in_half_an_order_is_cut(beside_loop, connect, monkeypatch, caplog):
