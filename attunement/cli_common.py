@@ -165,10 +165,13 @@ def followed(folder: Path, description: str) -> Iterator[ledger.Record]:
         LedgerReadError, LedgerTamperedError: as of `ledger.read_records`.
     """
     with progress_bar() as progress:
-        task = progress.add_task(description, total=_size(folder))
+        size = _size(folder)
+        task = progress.add_task(description, total=size)
         for record in ledger.read_records(folder):
             yield record
             progress.advance(task, len(record.stored) + OVERHEAD)
+        # The journal of a writer at work is longer than its records.
+        progress.update(task, completed=size)
 
 
 def verified(

@@ -17,7 +17,7 @@ PATIENCE_S: Final = 1.0
 
 _HELP: Final = {
     "uhes_ledger_records": "Records that are durable.",
-    "uhes_ledger_size_bytes": "Length of the ledger's journal, bytes.",
+    "uhes_ledger_size_bytes": "What the ledger's records take in its journal, bytes.",
     "uhes_ledger_synced_timestamp_seconds": "Unix time of the newest record that is durable.",
     "uhes_ledger_writable": "1 if the ledger takes records, 0 if it is stopped or its disk hangs.",
     "uhes_ledger_free_bytes": "Free space where the ledger lies, bytes; 0 if nobody can tell.",

@@ -76,9 +76,9 @@ def single_appends(folder: Path, entry: Entry, count: int) -> tuple[list[float],
     bare: list[float] = []
     ours: list[float] = []
     with Ledger.open(folder / "single", SIGNERS) as ledger:
-        size = -(folder / "single/journal").stat().st_size
+        size = -ledger.health(1.0).size_bytes
         ledger.append(encode_entry(entry))
-        size += (folder / "single/journal").stat().st_size
+        size += ledger.health(1.0).size_bytes
         descriptor = os.open(folder / "bare", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
         for _ in range(TURNS):
             bare.append(seconds(lambda: bare_loop(descriptor, bytes(size), count)))

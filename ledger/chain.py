@@ -43,7 +43,7 @@ class Chain:
         self.tip: Tip = EMPTY
         # The log's key in force: the first record names it, and log rotation records name its successors.
         self.log_key: NoteKey | None = None
-        # A frame that was not ended: what a crash, or a writer still writing, leaves behind.
+        # A write that was not ended: what a crash, or a writer still writing, leaves behind.
         self.tail: bytes = b""
 
     def go_on_after(self, record: Record, end: int, key: VerifyKey, log_key: NoteKey | None) -> None:

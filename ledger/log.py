@@ -29,8 +29,13 @@ from ledger.head_store import HeadRow, HeadStore, Ownership
 from ledger.keys import SigningKey
 from ledger.note import NoteSigner
 from ledger.opening import Prefix, Signers
+from ledger.place import Locator
 from ledger.publish import Draft, Publisher
 from ledger.record import RECORD_OVERHEAD, Body, Head, Kind, Record, Tip, encode_body, seal
+
+# How far the journal is filled with zeros ahead of its records. To write over them is faster than to append:
+# the sync has no new length of the file to make durable.
+ROOM_BYTES: Final = 256 << 10
 
 _INTERRUPTED: Final = "an append was interrupted"
 
@@ -45,7 +50,6 @@ class Receipt(NamedTuple):
 
 class _Sealed(NamedTuple):
     stored: bytes
-    framed: bytes
     receipt: Receipt
 
 
@@ -55,7 +59,7 @@ class Health:
 
     Attributes:
         records: Records that are durable.
-        size_bytes: Length of the journal.
+        size_bytes: What the records take in the journal, without the room after them.
         timestamp: UTC time of the newest durable record.
         stopped: Why nothing can be appended; empty while all is well.
     """
@@ -85,11 +89,12 @@ def utc_now() -> datetime:
 class Ledger:
     """The one writer of a ledger's folder. Made by `open`; safe to share between threads.
 
-    Order of an append: signed → the journal is still the file that was locked → frames written by one write →
-    sync → the head's row moves, if there is one → state and receipts. Until the receipt exists nothing was
-    promised, so frames that failed are cut off again. Appends that wait for one another share a write and a
-    sync: whoever comes first does the work of all who wait, and signs while the sync before is under way.
-    Tiles and checkpoints follow from the journal; a thread of their own writes them.
+    Order of an append: signed → the journal is still the file that was locked → frames written by one write,
+    over the zeros that the journal has ahead of its records → sync → the head's row moves, if there is one →
+    state and receipts. Until the receipt exists nothing was promised, so frames that failed are cut off
+    again. Appends that wait for one another share a write and a sync: whoever comes first does the work of
+    all who wait, and signs while the sync before is under way. Tiles and checkpoints follow from the journal;
+    a thread of their own writes them.
     """
 
     def __init__(
@@ -108,6 +113,8 @@ class Ledger:
         self._journal: Final = journal_path(folder)
         self._device: Final = opened.st_dev
         self._inode: Final = opened.st_ino
+        # Used by whoever holds _lock.
+        self._locator: Final = Locator(self._journal)
         self._clock: Final = clock
         self._sync: Final = sync
         self._reminder: Final = Reminder(cadence, self._publish_what_is_due)
@@ -122,8 +129,10 @@ class Ledger:
         self._signed = tip
         # Owned by whoever holds _lock, like all that follows; holds the file lock until it is closed.
         self._descriptor = descriptor
-        # The last durable record. The journal is exactly as long as the tip says, or the ledger is stopped.
+        # The last durable record.
         self._tip = tip
+        # How long the journal is: from the tip's end on it is zeros, or the ledger is stopped.
+        self._length = opened.st_size
         self._publisher = publisher
         self._ownership: Ownership | None = None
         # Why nothing may be appended any more; empty while all is well.
@@ -294,6 +303,7 @@ class Ledger:
                 self._stopped = self._stopped or "it is closed"
             try:
                 if draft is not None:
+                    self._drop_room()
                     self._publish(draft)
             finally:
                 with self._lock:
@@ -404,7 +414,7 @@ class Ledger:
         for begun in bodies:
             stored, tip = seal(tip, kind, begun, now, key)
             receipt = Receipt(tip.sequence, tip.hash_hex, tip.timestamp)
-            records.append(_Sealed(stored, frame.encode(stored), receipt))
+            records.append(_Sealed(stored, receipt))
         return records, tip
 
     def _append_own(self, kind: Kind, body: bytes) -> Receipt:
@@ -423,13 +433,14 @@ class Ledger:
             raise self._refusal()
         if not records:
             return
-        frames = records[0].framed if len(records) == 1 else b"".join([one.framed for one in records])
+        frames = frame.encode(*[one.stored for one in records])
+        end = self._tip.end + len(frames)
         # Stands if anything below is interrupted, even by a signal: then the journal's end is not known.
         self._stopped = _INTERRUPTED
-        self._write(frames)
+        self._write(frames if end <= self._length else frames + bytes(ROOM_BYTES))
         self._sync_journal()
-        self._tip = Tip(*records[-1].receipt, self._tip.end + len(frames))
-        for stored, _, receipt in records:
+        self._tip = Tip(*records[-1].receipt, end)
+        for stored, receipt in records:
             self._publisher.add(stored, receipt.hash_hex)
         if self._ownership is not None:
             self._advance(self._ownership)
@@ -441,13 +452,13 @@ class Ledger:
 
     def _check_unchanged(self) -> None:
         try:
-            now = os.stat(self._journal)
+            now = self._locator.locate()
         except OSError as error:
             raise self._tampered(f"{self._journal} is gone: {error.strerror}") from error
-        if not (now.st_ino == self._inode and now.st_dev == self._device):
+        if not (now.inode == self._inode and now.device == self._device):
             raise self._tampered(f"{self._journal} is now another file")
-        if not now.st_size == self._tip.end:
-            raise self._tampered(f"{self._journal} has {now.st_size} bytes, must have {self._tip.end}")
+        if not now.size == self._length:
+            raise self._tampered(f"{self._journal} has {now.size} bytes, must have {self._length}")
 
     def _tampered(self, reason: str) -> LedgerTamperedError:
         self._stopped = reason
@@ -455,11 +466,12 @@ class Ledger:
 
     def _write(self, data: bytes) -> None:
         try:
-            written = os.write(self._descriptor, data)
+            written = os.pwrite(self._descriptor, data, self._tip.end)
         except OSError as error:
             raise self._refuse(f"cannot write to {self._journal}: {error.strerror}") from error
         if written != len(data):
             raise self._refuse(f"{written} of {len(data)} bytes could be written to {self._journal}")
+        self._length = max(self._length, self._tip.end + len(data))
 
     def _sync_journal(self) -> None:
         try:
@@ -484,7 +496,7 @@ class Ledger:
         # After the last durable record, whatever was signed since: none of that is written any more.
         stored, tip = seal(self._tip, Kind.STOP, body, opening.reading(self._clock), self._key)
         data = frame.encode(stored)
-        if os.write(self._descriptor, data) != len(data):
+        if os.pwrite(self._descriptor, data, self._tip.end) != len(data):
             self._cut_back()
             raise LedgerWriteError("no space left even so")
         self._sync(self._descriptor)
@@ -493,9 +505,18 @@ class Ledger:
     def _cut_back(self) -> None:
         try:
             os.ftruncate(self._descriptor, self._tip.end)
+            self._length = self._tip.end
             os.fsync(self._descriptor)
         except OSError as error:
             self._stopped = f"a failed write could not be cut off: {error.strerror}"
+            raise LedgerWriteError(f"cannot cut {self._journal} back: {error.strerror}") from error
+
+    def _drop_room(self) -> None:
+        # Not made durable: zeros that come back are room again. What others wrote is left as it is found.
+        try:
+            if os.fstat(self._descriptor).st_size == self._length:
+                os.ftruncate(self._descriptor, self._tip.end)
+        except OSError as error:
             raise LedgerWriteError(f"cannot cut {self._journal} back: {error.strerror}") from error
 
     def _advance(self, ownership: Ownership) -> None:
@@ -530,7 +551,7 @@ class Ledger:
         # names tells that its record is still owed.
         owed = [opening.set_aside(self._folder, tail)] if tail else []
         owed += [one for one in opening.digests_aside(self._folder) if one not in {*recovered, *owed}]
-        if tail:
+        if self._length != self._tip.end:
             self._cut_back()
         for digest in owed:
             length = opening.size_aside(self._folder, digest)

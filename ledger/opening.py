@@ -117,7 +117,7 @@ def open_locked(folder: str) -> int:
     """
     name = journal_path(folder)
     try:
-        descriptor = os.open(name, os.O_RDWR | os.O_APPEND)
+        descriptor = os.open(name, os.O_RDWR)
     except OSError as error:
         raise LedgerWriteError(f"cannot open {name}: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -103,7 +103,8 @@ def verify(
         anchor: a head or a checkpoint seen earlier. Without one, and without a cosignature of a witness,
             nothing shows that the folder was not set back as a whole.
         witnesses: keys whose cosignatures count as seen outside.
-        progress: called after each record with the bytes done and the bytes in all.
+        progress: called after each record with the bytes done and the bytes in all, and once more at the end,
+            since the journal of a writer at work is longer than its records.
 
     Raises:
         LedgerReadError: a file cannot be read.
@@ -156,6 +157,8 @@ class _Audit:
                 self._follow(record)
                 if progress is not None:
                     progress(self._tip.end, total)
+            if progress is not None:
+                progress(self._tip.end, self._tip.end)
             self._marks.finish(self._tip, self._chain.log_key)
         except LedgerTamperedError as error:
             return self._report(_VERDICTS.get(error.finding.fault, Verdict.TAMPERED), error.finding)

@@ -30,7 +30,8 @@ def split(journal: bytes) -> list[bytes]:
     """Cut a whole journal into its frames."""
     found, place = [], 0
     while place < len(journal):
-        (length,) = struct.unpack_from(">I", journal, place)
+        # The highest bit says that a frame was written together with the one before.
+        length = struct.unpack_from(">I", journal, place)[0] & 0x7FFF_FFFF
         found.append(journal[place : place + length + frames.OVERHEAD])
         place += len(found[-1])
     return found

@@ -218,11 +218,7 @@ class JournalIndex:
     def _scan(self, block: bytes) -> bool:
         """Take in the whole frames at the block's beginning, and say whether there was one."""
         at = 0
-        while at + frames.HEADER.size <= len(block):
-            length, _ = frames.HEADER.unpack_from(block, at)
-            end = at + length + frames.OVERHEAD
-            if not (0 < length <= frames.MAX_FRAME_BYTES and end <= len(block) and block[end - 1] == 10):
-                break
+        while (end := frames.end_of(block, at)) is not None:
             if block.find(_POLICY, at, end) >= 0:
                 self._policies.append(len(self._starts))
             self._starts.append(self._end)

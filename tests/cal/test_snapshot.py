@@ -374,7 +374,7 @@ def test_a_ledger_that_was_altered_before_the_snapshot_is_found(path, tmp_path, 
 
 def test_a_recovery_that_was_altered_before_the_snapshot_is_found(path, tmp_path, signers):
     journal, config = path / "journal", configuration(tmp_path)
-    journal.write_bytes(journal.read_bytes() + bytes(7))
+    journal.write_bytes(journal.read_bytes() + b"\0\0\1")
     with Attunement(config, build_engine(config), signers):
         pass
     snapshot = surveyed(path).snapshot()

@@ -51,7 +51,7 @@ def test_the_report_of_a_good_ledger(write, folder, key, signers):
         "witnesses": (),
         "finding": None,
     }
-    assert seen == [(offset, len(data)) for offset in offsets(data)[1:]]
+    assert seen == [*((offset, len(data)) for offset in offsets(data)[1:]), (len(data), len(data))]
     assert verify(folder, key.verify_key, anchor=signed.checkpoint).verdict is Verdict.VERIFIED
 
 
