@@ -54,7 +54,7 @@ from attunement.cli_serve import serve_command
 from attunement.cli_snapshot import load_command, read_snapshot, save_command
 from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
-from attunement.control_protocol import ControlError, socket_path
+from attunement.control_protocol import ControlError, served_socket
 from attunement.counterfactual import ReproductionError
 from attunement.counterfactual_plot import PlotError
 from attunement.decision_log import LogError
@@ -228,7 +228,7 @@ def run(
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
     telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
-    socket = socket_path(config) if config.control.enabled else None
+    socket = served_socket(config)
     with (
         stopped_by_signals() as stop,
         RunSide(config, record, config_path, given_flags(), stop.wait) as side,

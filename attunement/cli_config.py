@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from attunement.asking import release
+from attunement.assembly import build_optimizer
 from attunement.build import build_engine
 from attunement.calibrate import calibrate
 from attunement.cli_common import FiniteRange, config_option, configuration, given_flags, json_option
 from attunement.config import Loaded, dump, find_option, load_with_origins, plain
 from attunement.config_docs import explain
 from attunement.config_schema import ROOT, describe
+from attunement.control_protocol import served_socket
 from attunement.measurement import require_capabilities
 from attunement.policy import kernel_limits
 
@@ -52,6 +55,9 @@ def check(config_path: Path | None, as_json: bool) -> None:
     """
     config = configuration(config_path)
     limits = kernel_limits(config)
+    # What a run would refuse besides.
+    release(build_optimizer(config))
+    served_socket(config)
     if as_json:
         told = {"config": plain(config), "limits": limits._asdict()}
         click.echo(json.dumps(told, ensure_ascii=False, allow_nan=False))

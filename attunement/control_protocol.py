@@ -14,13 +14,14 @@ its meaning.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
 from attunement.config_forms import SOCKET_BYTES_MAX
-from attunement.config_schema import Config
+from attunement.config_schema import ROOT, Config, ConfigError
 
 VERSION: Final = 1
 LINE_MAX_BYTES: Final = 64 * 1024
@@ -64,6 +65,23 @@ def socket_path(config: Config) -> Path:
         return Path(config.control.socket)
     folder = Path(config.logging.audit_ledger_path)
     return folder.with_name(f"{folder.name}.sock")
+
+
+def served_socket(config: Config) -> Path | None:
+    """Return where a run serves the socket, None if it is to serve none.
+
+    Raises:
+        ConfigError: a socket cannot have so long a name.
+    """
+    if not config.control.enabled:
+        return None
+    path = socket_path(config)
+    if len(os.fsencode(path)) <= PATH_MAX_BYTES:
+        return path
+    raise ConfigError(
+        f"{ROOT}.control.socket is {path} with {len(os.fsencode(path))} bytes, must have at most "
+        f"{PATH_MAX_BYTES}: set a shorter one"
+    )
 
 
 def encode(body: dict[str, Any]) -> bytes:

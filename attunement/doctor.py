@@ -16,7 +16,7 @@ from attunement.certified import doubts
 from attunement.charter import load_charter
 from attunement.config_schema import Config, ConfigError
 from attunement.control_client import ControlClient, NoLoopError
-from attunement.control_protocol import PATH_MAX_BYTES, ControlError, socket_path
+from attunement.control_protocol import ControlError, served_socket, socket_path
 from attunement.key_files import with_pub
 from attunement.policy import kernel_limits
 from ledger import KeyFileError, LedgerError, Verdict
@@ -206,15 +206,15 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 
 def _socket(config: Config) -> Iterator[Finding]:
-    path = socket_path(config)
-    if not config.control.enabled:
+    try:
+        path = served_socket(config)
+    except ConfigError as error:
+        yield Finding("socket", "failed", str(error), "choose a shorter control.socket")
+        return
+    if path is None:
         yield Finding(
             "socket", "warning", "control.enabled is false", "without it orders wait for the next run"
         )
-        return
-    if not len(os.fsencode(path)) <= PATH_MAX_BYTES:
-        advice = "choose a shorter control.socket"
-        yield Finding("socket", "failed", f"{path} is longer than {PATH_MAX_BYTES} bytes", advice)
         return
     try:
         with ControlClient(path) as client:

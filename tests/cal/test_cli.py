@@ -586,6 +586,28 @@ def test_check_knows_what_the_kernel_would_refuse(cli, site):
     assert "loop_gain_max is 0" in err
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"optimizer": {"name": "gradiemt"}}, "the nearest is gradient"),
+        ({"optimizer": {"settings": {"kq": 1.0}}}, "kq is no setting"),
+        ({"optimizer": {"settings": {"kp": "x"}}}, "kp is"),
+        ({"logging": {"audit_ledger_path": "x" * 110}}, "with 115 bytes, must have at most 107"),
+    ],
+)
+def test_check_refuses_what_a_run_would_refuse(cli, site, changed, said):
+    config = site.config(**changed)
+    code, out, err = cli("config", "check", "--config", config)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert cli("run", "--config", config) == (2, "", err)
+
+
+def test_a_socket_that_is_not_served_may_have_a_long_name(cli, site):
+    config = site.config(logging={"audit_ledger_path": "x" * 110}, control={"enabled": False})
+    assert cli("config", "check", "--config", config)[0] == 0
+
+
 def test_calibration_proposes_limits_that_the_configuration_takes(cli, site):
     code, out, _ = cli("config", "calibrate", "--config", site.config(), "--cycles", 40)
     assert code == 0
