@@ -551,7 +551,7 @@ class Ledger:
         # names tells that its record is still owed.
         owed = [opening.set_aside(self._folder, tail)] if tail else []
         owed += [one for one in opening.digests_aside(self._folder) if one not in {*recovered, *owed}]
-        if self._length != self._tip.end:
+        if tail:
             self._cut_back()
         for digest in owed:
             length = opening.size_aside(self._folder, digest)

@@ -1,5 +1,3 @@
-import ctypes
-import errno
 import os
 
 import pytest
@@ -8,18 +6,13 @@ from ledger import place
 from ledger.place import Locator, Place
 
 
-def denied(*_):
-    ctypes.set_errno(errno.EPERM)
-    return -1
-
-
 @pytest.fixture(params=["statx", "no statx", "statx is denied"])
 def locate(request, monkeypatch):
     """Each way to look at a file."""
     if request.param == "no statx":
         monkeypatch.setattr(place, "_STATX", None)
     elif request.param == "statx is denied":
-        monkeypatch.setattr(place, "_STATX", denied)
+        monkeypatch.setattr(place, "_STATX", lambda *_: -1)
     return lambda path: Locator(str(path)).locate()
 
 

@@ -103,6 +103,24 @@ def test_a_group_of_which_sectors_are_missing_is_torn_as_a_whole(folder, signers
     assert recovery.body["length"] == end - whole
 
 
+@pytest.mark.parametrize("before_a_sector", [1, 2, 3, 7, 8, 9])
+def test_a_sector_missing_where_the_header_crosses_into_it(folder, signers, before_a_sector):
+    _, data = written_in(folder, signers, [{"pad": ""}])
+    pad = -(len(frames_of(data)) + before_a_sector) % SECTOR
+    left_behind(folder, b"")
+    (folder / "journal").unlink()
+    _, before, after = written_in(folder, signers, [{"pad": "x" * pad}], GROUP)
+    begin = len(frames_of(before))
+    assert -begin % SECTOR == before_a_sector
+    for number in (begin // SECTOR, begin // SECTOR + 1):
+        left_behind(folder, without_sector(before, after, number))
+        report = verify(folder, signers.records.verify_key)
+        # Of what is always zero nothing can be lost.
+        is_whole = number == begin // SECTOR and before_a_sector <= 2
+        assert report.verdict is (Verdict.NO_ANCHOR if is_whole else Verdict.TORN_TAIL)
+        assert report.records == (6 if is_whole else 2)
+
+
 def test_a_sector_missing_from_a_record_with_a_later_write_is_damage(folder, signers):
     before, middle, after = written_in(folder, signers, GROUP, [{"later": True}])
     for number in range(len(frames_of(before)) // SECTOR + 1, len(frames_of(middle)) // SECTOR):
