@@ -12,7 +12,7 @@ run: .venv/run.stamp
 	@$(BIN)/lambda-attunement run --config $(DEMO)
 
 test: .venv/dev.stamp
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-branch --cov-report=term --cov-fail-under=95
+	$(BIN)/python -m pytest -n 2 --cov --cov-branch --cov-report=term --cov-fail-under=95
 
 test-unit: .venv/dev.stamp
 	$(BIN)/python -m pytest -n 2 tests/kernel tests/cal tests/optimizers tests/ledger
