@@ -63,29 +63,27 @@ def read(stream: BinaryIO) -> bytes | None:
     header = stream.read(HEADER.size)
     if not header:
         return None
-    rest = b""
-    if len(header) == HEADER.size:
-        length, checksum = HEADER.unpack(header)
-        length &= ~_CONTINUES
-        if 0 < length <= MAX_BYTES:
-            rest = stream.read(length + 1)
-            intact = zlib.crc32(memoryview(rest)[:length], zlib.crc32(header[:4])) == checksum
-            if intact and len(rest) == length + 1 and rest.endswith(TERMINATOR):
-                return rest[:-1]
-    return _look_closer(stream, stream.tell() - len(header) - len(rest))
+    length = _length(header) if len(header) == HEADER.size else 0
+    data = header + stream.read(length + 1) if 0 < length <= MAX_BYTES else header
+    if end_of(data, 0) == len(data):
+        return data[HEADER.size : -1]
+    return _look_closer(stream, stream.tell() - len(data))
 
 
 def end_of(data: bytes, begin: int) -> int | None:
     """Return where the frame ends that begins at a place, None if no whole frame does."""
     if not begin + OVERHEAD < len(data):
         return None
-    length, checksum = HEADER.unpack_from(data, begin)
-    length &= ~_CONTINUES
+    length, (_, checksum) = _length(data, begin), HEADER.unpack_from(data, begin)
     end = begin + OVERHEAD + length
     if not (0 < length <= MAX_BYTES and end <= len(data) and data.startswith(TERMINATOR, end - 1)):
         return None
     entry = memoryview(data)[begin + HEADER.size : end - 1]
     return end if zlib.crc32(entry, zlib.crc32(data[begin : begin + _LENGTH.size])) == checksum else None
+
+
+def _length(data: bytes, begin: int = 0) -> int:
+    return int(_LENGTH.unpack_from(data, begin)[0] & ~_CONTINUES)
 
 
 def _encode(entry: bytes, flag: int) -> bytes:
@@ -120,14 +118,14 @@ def _look_anew(stream: BinaryIO, begin: int) -> bytes | None:
         raise TornFrame(written)
     if TERMINATOR in written[HEADER.size :]:
         raise RecordError(Fault.FRAME, _DAMAGED)
-    length, _ = HEADER.unpack(written[: HEADER.size])
-    raise RecordError(Fault.FRAME, f"length is {length}, must lie in [1, {MAX_BYTES}] and hold what follows")
+    detail = f"length is {_length(written)}, must lie in [1, {MAX_BYTES}] and hold what follows"
+    raise RecordError(Fault.FRAME, detail)
 
 
 def _is_cut_off(written: bytes) -> bool:
     if len(written) < HEADER.size:
         return True
-    length = HEADER.unpack_from(written)[0] & ~_CONTINUES
+    length = _length(written)
     is_within = 0 < length <= MAX_BYTES and len(written) <= HEADER.size + length
     return is_within and TERMINATOR not in written[HEADER.size :]
 
@@ -137,7 +135,7 @@ def _has_hole(written: bytes, begin: int) -> bool:
     first = _SECTOR - begin % _SECTOR
     if first > _ALWAYS_ZERO and not any(written[:first]):
         return True
-    length = HEADER.unpack_from(written)[0] & ~_CONTINUES
+    length = _length(written)
     end = min(OVERHEAD + length, len(written)) if length else HEADER.size
     newline = written.find(TERMINATOR, HEADER.size, end)
     return any(

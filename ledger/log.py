@@ -292,7 +292,8 @@ class Ledger:
         """Publish a last checkpoint, and give the ledger free for another writer. Closing twice is allowed.
 
         Raises:
-            LedgerWriteError: the checkpoint cannot be written; the ledger is closed nevertheless.
+            LedgerWriteError: the room cannot be cut off or the checkpoint cannot be written; the ledger is
+                closed nevertheless.
         """
         self._reminder.stop()
         with self._publishing:

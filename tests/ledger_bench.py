@@ -47,6 +47,14 @@ def offsets(journal: bytes) -> list[int]:
     return [0, *itertools.accumulate(map(len, split(journal)))]
 
 
+def unpublished(folder: Path, data: bytes) -> None:
+    """Put a journal back as a crash leaves it before its records are published."""
+    (folder / "checkpoint").unlink(missing_ok=True)
+    for aside in folder.glob("torn-*"):
+        aside.unlink()
+    (folder / "journal").write_bytes(data)
+
+
 def head_of(folder: Path) -> Head:
     *_, last = read_records(folder)
     return Head(last.sequence, last.hash_hex)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from ledger_bench import OPENING, environment, offsets
+from ledger_bench import OPENING, environment, offsets, unpublished
 
 from ledger import (
     Cadence,
@@ -40,14 +40,6 @@ def expected_body(torn):
 
 def aside_of(folder, torn):
     return folder / f"torn-{expected_body(torn)['sha256']}"
-
-
-def unpublished(folder, data):
-    """Put a journal back as a crash leaves it before its records are published."""
-    (folder / "checkpoint").unlink(missing_ok=True)
-    for aside in folder.glob("torn-*"):
-        aside.unlink()
-    (folder / "journal").write_bytes(data)
 
 
 def test_a_torn_record_is_set_aside_and_recorded_at_every_length(write, folder, journal, signers, clock):

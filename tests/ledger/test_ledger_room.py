@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from ledger_bench import entries, offsets, signers_of, split
+from ledger_bench import entries, offsets, signers_of, split, unpublished
 
 from ledger import Fault, Kind, Ledger, LedgerTamperedError, SigningKey, Verdict, read_records, verify
 from ledger import frame as frames
@@ -19,12 +19,6 @@ from ledger.record import RecordError
 SECTOR = 512
 KEY = SigningKey(bytes(range(32)))
 GROUP = [{"pad": "x" * 700}] * 4
-
-
-def left_behind(folder, data):
-    """Leave a ledger's folder as its writer left it when the power went."""
-    (folder / "checkpoint").unlink(missing_ok=True)
-    (folder / "journal").write_bytes(data)
 
 
 def written_in(folder, signers, *groups):
@@ -63,7 +57,7 @@ def test_a_journal_has_room_while_it_is_open_and_none_when_it_is_closed(folder, 
 
 def test_room_that_a_killed_writer_left_is_no_torn_record(folder, journal, signers):
     *_, data = written_in(folder, signers, [{}], [{}])
-    left_behind(folder, data)
+    unpublished(folder, data)
     report = verify(folder, signers.records.verify_key)
     assert (report.verdict, report.records, report.size) == (Verdict.NO_ANCHOR, 3, len(frames_of(data)))
     with Ledger.open(folder, signers) as ledger:
@@ -94,7 +88,7 @@ def test_a_group_of_which_sectors_are_missing_is_torn_as_a_whole(folder, signers
     data = after
     for number in missing:
         data = without_sector(before, data, number)
-    left_behind(folder, data)
+    unpublished(folder, data)
     assert verify(folder, signers.records.verify_key).verdict is Verdict.TORN_TAIL
     with Ledger.open(folder, signers):
         *_, recovery = read_records(folder)
@@ -107,13 +101,13 @@ def test_a_group_of_which_sectors_are_missing_is_torn_as_a_whole(folder, signers
 def test_a_sector_missing_where_the_header_crosses_into_it(folder, signers, before_a_sector):
     _, data = written_in(folder, signers, [{"pad": ""}])
     pad = -(len(frames_of(data)) + before_a_sector) % SECTOR
-    left_behind(folder, b"")
+    unpublished(folder, b"")
     (folder / "journal").unlink()
     _, before, after = written_in(folder, signers, [{"pad": "x" * pad}], GROUP)
     begin = len(frames_of(before))
     assert -begin % SECTOR == before_a_sector
     for number in (begin // SECTOR, begin // SECTOR + 1):
-        left_behind(folder, without_sector(before, after, number))
+        unpublished(folder, without_sector(before, after, number))
         report = verify(folder, signers.records.verify_key)
         # Of what is always zero nothing can be lost.
         is_whole = number == begin // SECTOR and before_a_sector <= 2
@@ -124,7 +118,7 @@ def test_a_sector_missing_where_the_header_crosses_into_it(folder, signers, befo
 def test_a_sector_missing_from_a_record_with_a_later_write_is_damage(folder, signers):
     before, middle, after = written_in(folder, signers, GROUP, [{"later": True}])
     for number in range(len(frames_of(before)) // SECTOR + 1, len(frames_of(middle)) // SECTOR):
-        left_behind(folder, without_sector(before, after, number))
+        unpublished(folder, without_sector(before, after, number))
         with pytest.raises(LedgerTamperedError) as caught:
             Ledger.open(folder, signers)
         assert caught.value.finding.fault is Fault.FRAME
@@ -136,7 +130,7 @@ def test_a_changed_byte_of_the_last_group_is_damage(folder, signers):
     for place in range(len(frames_of(before)), end, 31):
         data = bytearray(after)
         data[place] ^= 1
-        left_behind(folder, data)
+        unpublished(folder, data)
         assert verify(folder, signers.records.verify_key).verdict is Verdict.TAMPERED, place
 
 
@@ -156,7 +150,7 @@ def test_whatever_sectors_a_power_cut_leaves_out_nothing_acknowledged_is_lost(do
                 left = without_sector(before, left, number)
         if len(after) > len(before):
             left = left[: data.draw(st.integers(len(before), len(after)), label="length")]
-        left_behind(folder, left)
+        unpublished(folder, left)
         report = verify(folder, signers.records.verify_key)
         assert report.verdict in (Verdict.NO_ANCHOR, Verdict.TORN_TAIL), report.finding
         assert len(kept) <= report.records <= len(kept) + len(last)
