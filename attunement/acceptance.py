@@ -18,7 +18,8 @@ class AcceptanceTest:
     """Compares a trial's objective with the mean at the committed α.
 
     The tolerance is three standard errors of the difference of the two means: a trial that is truly no worse
-    is reverted about once in 740. A tolerance given as a figure replaces it.
+    is reverted about once in 740. A tolerance given as a figure replaces it. Each trial is judged by itself:
+    falls that each lie within the tolerance can add up, inside the bounds of α.
 
     Args:
         tolerance: Fall of the objective that still counts as no worse, or None to take it from the noise.

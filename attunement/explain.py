@@ -28,7 +28,7 @@ _MEANINGS: Final[dict[Outcome, str]] = {
     Outcome.COMMITTED: "Committed: the trial was measured safe and not worse, and α stays.",
     Outcome.RETURNED: "Returned: a probe was measured safe, and α goes back, as probes do.",
     Outcome.REVERTED: "Reverted: the trial was not kept, and α goes back.",
-    Outcome.RETREATED: "Retreated: there was no safe reading, and α goes or stays where it is safer.",
+    Outcome.RETREATED: "Retreated: there was no safe reading, or no safe way back; α is where it is safer.",
     Outcome.HELD: "Held: α stays.",
     Outcome.LATCHED: "Emergency: the kernel latched, and only a signed approval leaves it.",
     Outcome.FROZEN: "Frozen: optimizers are stopped until a signed approval.",

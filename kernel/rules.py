@@ -120,8 +120,7 @@ def set_limits(state: State, limits: Limits, authorised: bool) -> Transition:
     )
     if not hold(checks):
         return state, Verdict(REFUSED, checks)
-    policy = state.policy + 1
-    adopted = _untried(state.mode, state.alpha, state.cycle, state.reverts, state.missed, policy)
+    adopted = _untried(state.mode, state.alpha, state.cycle, state.reverts, state.missed, state.policy + 1)
     return adopted, Verdict(Outcome.ADOPTED, checks)
 
 
@@ -201,15 +200,26 @@ def _settle_safe(
     limits: Limits, state: State, reading: Reading, comparison: Comparison, checks: tuple[Check, ...]
 ) -> Transition:
     if state.kind == Kind.PROBE:
-        returned = _read(state, state.resume, state.good, reading, state.reverts)
-        return returned, Verdict(Outcome.RETURNED, checks)
+        return _take_back(limits, state, reading, checks)
     evidence = (
         ("tolerance", NANO, 0, comparison.tolerance, limits.tolerance_max),
         ("coherence", NANO, comparison.before - comparison.tolerance, comparison.after, NANO),
     )
     if state.kind == Kind.RESTORE or hold(evidence):
         return _read(state, state.resume, state.alpha, reading, 0), Verdict(Outcome.COMMITTED, checks)
-    checks = (*checks, *evidence)
+    return _take_back(limits, state, reading, (*checks, *evidence))
+
+
+def _take_back(limits: Limits, state: State, reading: Reading, checks: tuple[Check, ...]) -> Transition:
+    # Entropy and H_internal were measured under the trial alone; the gains, per unit of α, count at good too.
+    _, _, *gains = safety_checks(limits, state.good, reading)
+    if not hold((*gains,)):
+        # INVARIANT: no trial ends at an α at which the gains just measured break their limits.
+        kept = _read(state, state.resume, state.alpha, reading, state.reverts)
+        return kept, Verdict(Outcome.RETREATED, (*checks, *gains))
+    if state.kind == Kind.PROBE:
+        returned = _read(state, state.resume, state.good, reading, state.reverts)
+        return returned, Verdict(Outcome.RETURNED, checks)
     reverts = state.reverts + 1
     if reverts < limits.reverts_max:
         return _read(state, state.resume, state.good, reading, reverts), Verdict(Outcome.REVERTED, checks)
@@ -220,10 +230,7 @@ def _settle_unsafe(limits: Limits, state: State, reading: Reading, checks: tuple
     alpha, reverts = state.good, state.reverts + 1
     if abs(state.alpha - limits.alpha_safe) < abs(state.good - limits.alpha_safe):
         alpha, reverts = state.alpha, state.reverts
-    mild = (
-        *severe_checks(limits, state.alpha, reading),
-        ("reverts", 1, 0, reverts, limits.reverts_max - 1),
-    )
+    mild = (*severe_checks(limits, state.alpha, reading), ("reverts", 1, 0, reverts, limits.reverts_max - 1))
     if hold(mild):
         return _read(state, state.resume, alpha, reading, reverts), Verdict(Outcome.RETREATED, checks)
     return _read(state, EMERGENCY, alpha, reading, reverts), Verdict(Outcome.LATCHED, (*checks, *mild))

@@ -1,7 +1,8 @@
 """The shell around the rules: one lock, the ledger first, then the actuator.
 
 Order of effects: record durable, then α applied, then the state others see. Whatever fails, α is where the
-last durable record says, or back at the rollback target which that record names.
+last record that is known to be durable says, or back at the rollback target which that record names; a record
+that was still under way counts as not made.
 """
 
 import threading
@@ -16,6 +17,7 @@ from kernel.quantity import MalformedQuantityError, Nano, name_of_type, round_ne
 from kernel.state import HELD, REFUSED, TRIAL, Comparison, Kind, Mode, Outcome, Reading, State, Verdict
 
 _GRANTS = frozenset({Outcome.STARTED, Outcome.ACCEPTED})
+_INTERRUPTED = "a decision was interrupted, kernel closed"
 _NOT_A_NUMBER = Verdict(REFUSED, (("finite_alpha", 1, 1, 0, 1),))
 
 
@@ -78,21 +80,27 @@ new_entry = Entry.__new__
 
 
 class Ledger(Protocol):
-    """Where decisions are recorded: `append` returns once the entry is durable, and raises if it is not."""
+    """Where decisions are recorded. Called with the kernel's lock held: it must wait for no caller of it."""
 
-    def append(self, entry: Entry) -> object: ...
+    def append(self, entry: Entry) -> object:
+        """Return once the entry is durable; raise anything if it is not, or may not be."""
 
 
 class Actuator(Protocol):
-    """What applies α to the engine, or raises."""
+    """What applies α. Called with the kernel's lock held: it must wait for no caller of the kernel.
 
-    def set_alpha_multiplier(self, alpha: float) -> None: ...
+    So an engine holds no lock of its own, which this takes, while it tells anyone that a cycle has ended.
+    """
+
+    def set_alpha_multiplier(self, alpha: float) -> None:
+        """Apply α, a multiplier without a unit, or raise anything if it is not applied."""
 
 
 class Authority(Protocol):
     """Who may sign orders."""
 
-    def authorises(self, order: Order) -> bool: ...
+    def authorises(self, order: Order) -> bool:
+        """Return True if the signature holds for the action and subject; to raise decides nothing."""
 
 
 class SafetyKernel:
@@ -120,7 +128,8 @@ class SafetyKernel:
         self._state = state
         self._opened_s = 0.0
         self._is_acting = False
-        # Why nothing is decided any more, empty while all is well; and the state whose α the engine is owed.
+        # Why nothing is decided any more, empty while all is well; and the recorded state whose α, or whose
+        # way back from a trial, the engine is owed. Both are set before the effects that they must outlast.
         self._closed = ""
         self._owed: State | None = None
         self._ledger = ledger
@@ -220,8 +229,7 @@ class SafetyKernel:
         with self._lock:
             after, verdict = rules.miss(self._limits, self._state)
             # An engine that began anew, or did not take α back, is brought to α again, also where α is safe.
-            is_latched = after.mode is Mode.EMERGENCY
-            return self._enact("miss", actor, reason, (after, verdict), reapply=is_latched)
+            return self._enact("miss", actor, reason, (after, verdict), reapply=after.mode is Mode.EMERGENCY)
 
     def expire_overdue_trial(self, actor: str) -> Entry | None:
         """Revert a trial that nobody settled within its deadline; None if there is none."""
@@ -291,20 +299,21 @@ class SafetyKernel:
         entry = new_entry(
             Entry, event, actor, reason, before, after, verdict, target, kind, reading, comparison, limits
         )
-        recorded = before
         try:
-            self._is_acting = True
+            self._is_acting, self._closed = True, _INTERRUPTED
+            self._owed = before if before.mode is TRIAL else None
             if verdict.outcome is not HELD or verdict.broken:
                 self._ledger.append(entry)
-            recorded = after
+            self._owed = after
             if reapply or after.alpha != before.alpha:
                 entry = self._apply(entry)
             if entry.after.mode is TRIAL and before.mode is not TRIAL:
                 self._opened_s = self._clock()
-            self._state = entry.after
+            self._state, self._owed, self._closed = entry.after, None, ""
         except BaseException as error:
             # What the engine has by then is not known, nor whether a record under way is durable.
-            told = self._close(f"{event} not completed, kernel closed: {_said(error)}", before, recorded)
+            self._closed = f"{event} not completed, kernel closed: {_said(error)}"
+            told = self._put_back()
             if isinstance(error, Exception):
                 raise LedgerUnavailableError(told) from error
             raise
@@ -331,20 +340,15 @@ class SafetyKernel:
         reason = f"engine did not take α: {_said(error)}"
         return entry._replace(event="actuator_failed", reason=reason, after=state, verdict=verdict)
 
-    def _close(self, reason: str, before: State, recorded: State) -> str:
-        self._closed, self._state = reason, recorded
-        # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
-        self._owed, _ = rules.recover(recorded)
-        if recorded is before and self._owed.alpha == before.alpha:
-            self._state, self._owed = self._owed, None
-        return self._put_back()
-
     def _put_back(self) -> str:
         try:
             self._is_acting = True
             if self._owed is not None:
-                self._actuator.set_alpha_multiplier(to_float(self._owed.alpha))
-                self._state, self._owed = self._owed, None
+                self._state = self._owed
+                # Every reader of the ledger takes a trial without an outcome for reverted: make it true.
+                home, _ = rules.recover(self._owed)
+                self._actuator.set_alpha_multiplier(to_float(home.alpha))
+                self._state, self._owed = home, None
         except Exception as error:  # noqa: BLE001 - a foreign engine may raise anything
             return f"{self._closed}; α not put back: {_said(error)}"
         finally:

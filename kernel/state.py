@@ -66,7 +66,8 @@ class State(NamedTuple):
         alpha: α in force, nano.
         good: Rollback target, nano: the last α committed or retreated to.
         cycle: Number of the last reading used.
-        reverts: Consecutive trials taken back (a probe that was safe counts neither way).
+        reverts: Trials taken back on their reading since the last commit or approval; a probe that was safe
+            counts neither way, nor does a trial that ended without a reading.
         missed: Consecutive cycles without a usable reading.
         policy: Version of the limits in force.
         kind: Kind of the open trial; STEP outside a trial.

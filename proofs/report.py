@@ -32,7 +32,7 @@ GUARANTEES = (
     "α is called committed only if a reading taken at that α, in a later cycle than its proposal, kept "
     "every limit (T3).",
     "An α is granted only if α·drive ≤ K and α·loop_gain ≤ c_max on every scale, on the reading it is "
-    "decided on (T4).",
+    "decided on; and a trial that ends on a safe reading leaves no other α in force (T4).",
     "EMERGENCY and FROZEN are left through an authorised approval on a safe reading and in no other way, "
     "restarts included (T5).",
     "On unsafe readings α never moves away from α_safe, and in an emergency it reaches α_safe within "
@@ -144,7 +144,9 @@ LIMITS_OF_THE_CLAIM = (
     "A wrong limit, signed by an operator, is kept. Only bounds in order, a step inside them and a c_max "
     "below 1/e are demanded.",
     "What is measured after α is applied cannot be known before: a hidden jump of the plant costs one "
-    "trial's cycle, unless the engine offers a prediction.",
+    "trial's cycle. No engine is asked to predict; the products with the gains are all that is known ahead.",
+    "Coherence is judged trial by trial, within a tolerance. It is no safety figure: a source of proposals "
+    "that means harm can lead it down step by step inside the bounds.",
     "A disk that loses what it called durable can lose the last decisions, latches included.",
     "Whoever can write to the process's memory, or replace the kernel's files and the certificate together, "
     "is outside all this.",

@@ -115,6 +115,15 @@ def refusal_changes_nothing(case: Case) -> Conditional:
     return Conditional(case.outcome is not Outcome.ACCEPTED, refused)
 
 
+@claim_on("T4", *DECIDED, "approve")
+def safe_reading_leads_to_no_alpha_that_it_forbids(case: Case) -> Conditional:
+    """After every event decided on a reading that is safe at the α before, the α in force keeps
+    α·drive(L) ≤ K and α·loop_gain(L) ≤ c_max on that reading: a commit, and the way back from a trial,
+    whatever its kind."""
+    reading: Reading = case.arguments["reading"]
+    return Conditional(negation(unsafe(case)), envelope(case.limits, case.after.alpha, reading))
+
+
 @claim_on("T4", *DECIDED)
 def retreat_from_above_raises_no_product(case: Case) -> Conditional:
     """Hypotheses: α ≥ α_safe (α_safe = α_min by default, so always), and the reading's drive and loop gain

@@ -72,8 +72,8 @@ def override(facts: Facts) -> tuple[Row, ...]:
 
 
 def settle(facts: Facts) -> tuple[Row, ...]:
-    """A trial ends in a commit if its reading is safe and coherence did not fall by more than the
-    tolerance."""
+    """A trial ends in a commit if its reading is safe and coherence did not fall by more than the tolerance;
+    else α goes back to good, if the gains of the reading allow it there, and stays if they do not."""
     limits, before, reading = facts.limits, facts.before, facts.reading
     fresh = (mode(facts, Mode.TRIAL, Mode.TRIAL), *measured(facts, before.cycle + 1))
     safety, severity = safe(limits, before.alpha, reading), mild(limits, before.alpha, reading)
@@ -82,6 +82,8 @@ def settle(facts: Facts) -> tuple[Row, ...]:
     calm, shaken = kept(fresh) & kept(safety), kept(fresh) & broken(safety)
     probe, restore = before.kind == Kind.PROBE, before.kind == Kind.RESTORE
     worse = (before.kind == Kind.STEP) & broken(shown)
+    way_back = safe(limits, before.good, reading)[2:]
+    open_, shut = calm & kept(way_back), calm & broken(way_back)
     nearer = distance(before.alpha, limits.alpha_safe) < distance(before.good, limits.alpha_safe)
     back, stay = shaken & negation(nearer), shaken & nearer
     again = (*severity, ("reverts", 1, 0, more, limits.reverts_max - 1))
@@ -89,17 +91,26 @@ def settle(facts: Facts) -> tuple[Row, ...]:
     home, latch = before.resume, Mode.EMERGENCY
     return (
         Row(broken(fresh), Outcome.REFUSED, unchanged(facts), fresh),
-        Row(calm & probe, Outcome.RETURNED, read(facts, home, before.good, before.reverts), safety),
+        Row(open_ & probe, Outcome.RETURNED, read(facts, home, before.good, before.reverts), safety),
+        Row(
+            shut & probe,
+            Outcome.RETREATED, read(facts, home, before.alpha, before.reverts), (*safety, *way_back),
+        ),
         Row(
             calm & some(restore, (before.kind == Kind.STEP) & kept(shown)),
             Outcome.COMMITTED, read(facts, home, before.alpha, 0), safety,
         ),
         Row(
-            calm & worse & (more < limits.reverts_max),
+            shut & worse,
+            Outcome.RETREATED, read(facts, home, before.alpha, before.reverts),
+            (*safety, *shown, *way_back),
+        ),
+        Row(
+            open_ & worse & (more < limits.reverts_max),
             Outcome.REVERTED, read(facts, home, before.good, more), (*safety, *shown),
         ),
         Row(
-            calm & worse & (more >= limits.reverts_max),
+            open_ & worse & (more >= limits.reverts_max),
             Outcome.LATCHED, read(facts, latch, before.good, more), (*safety, *shown),
         ),
         Row(back & kept(again), Outcome.RETREATED, read(facts, home, before.good, more), safety),

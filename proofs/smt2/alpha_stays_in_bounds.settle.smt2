@@ -89,11 +89,29 @@
                           (<= state.alpha limits.alpha_max))
                      (and (<= limits.alpha_min state.alpha)
                           (<= state.alpha limits.alpha_max)))))
-      (a!9 (not (and (and (<= limits.alpha_min state.good)
-                          (<= state.good limits.alpha_max))
-                     (and (<= limits.alpha_min state.good)
-                          (<= state.good limits.alpha_max)))))
-      (a!11 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!9 (and (<= 0 (* state.good reading.drive.0))
+                (<= (* state.good reading.drive.0)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.1))
+                (<= (* state.good reading.drive.1)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.2))
+                (<= (* state.good reading.drive.2)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.0))
+                (<= (* state.good reading.loop_gain.0)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.1))
+                (<= (* state.good reading.loop_gain.1)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.2))
+                (<= (* state.good reading.loop_gain.2)
+                    (* limits.loop_gain_max 1000000000))))
+      (a!10 (not (and (and (<= limits.alpha_min state.good)
+                           (<= state.good limits.alpha_max))
+                      (and (<= limits.alpha_min state.good)
+                           (<= state.good limits.alpha_max)))))
+      (a!12 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -115,7 +133,7 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!12 (and (<= 0 reading.entropy_rate)
+      (a!13 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -128,28 +146,30 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
-(let ((a!10 (and (= state.mode 3)
+(let ((a!11 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!2
                  a!6
                  (not a!7)
+                 a!9
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!9))
-      (a!13 (and a!12
+                 a!10))
+      (a!14 (and a!13
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!14 (and a!12
+      (a!15 (and a!13
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!15 (and (= state.mode 3)
+      (a!16 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!2
                  a!6
                  (not a!7)
+                 a!9
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!9)))
+                 a!10)))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) a!1)
       (and (= state.mode 1) (= state.kind 0) (= state.resume 0) a!1)
       (and (= state.mode 2) (= state.kind 0) (= state.resume 0) a!1)
@@ -160,41 +180,50 @@
            a!2
            a!6
            (not a!7)
+           a!9
            (< (+ state.reverts 1) limits.reverts_max)
-           a!9)
-      a!10
+           a!10)
+      a!11
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!11
-           a!13
+           a!6
+           (not a!7)
+           (not a!9)
            a!8)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 0) (= state.resume 0) (not a!2) a!1)
       (and (= state.mode 3) (= state.kind 0) (= state.resume 1) a!2 a!6 a!7 a!8)
       (and (= state.mode 3)
@@ -203,109 +232,144 @@
            a!2
            a!6
            (not a!7)
+           a!9
            (< (+ state.reverts 1) limits.reverts_max)
-           a!9)
-      a!15
+           a!10)
+      a!16
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!11
-           a!13
+           a!6
+           (not a!7)
+           (not a!9)
            a!8)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 0) (= state.resume 1) (not a!2) a!1)
-      (and (= state.mode 3) (= state.kind 1) (= state.resume 0) a!2 a!6 a!9)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!11
-           a!13
+           a!6
+           a!9
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           a!6
+           (not a!9)
            a!8)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 1) (= state.resume 0) (not a!2) a!1)
-      (and (= state.mode 3) (= state.kind 1) (= state.resume 1) a!2 a!6 a!9)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!11
-           a!13
+           a!6
+           a!9
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           a!6
+           (not a!9)
            a!8)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 1) (= state.resume 1) (not a!2) a!1)
       (and (= state.mode 3) (= state.kind 2) (= state.resume 0) a!2 a!6 a!8)
       (and (= state.mode 3)
@@ -313,33 +377,33 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           a!11
-           a!13
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 2) (= state.resume 0) (not a!2) a!1)
       (and (= state.mode 3) (= state.kind 2) (= state.resume 1) a!2 a!6 a!8)
       (and (= state.mode 3)
@@ -347,32 +411,32 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           a!11
-           a!13
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!11
-           (not a!13)
-           a!8)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!11)
+           a!12
            a!14
-           a!9)
+           a!8)
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!11)
+           a!12
            (not a!14)
-           a!9)
+           a!8)
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           a!15
+           a!10)
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!12)
+           (not a!15)
+           a!10)
       (and (= state.mode 3) (= state.kind 2) (= state.resume 1) (not a!2) a!1))))))
 (check-sat)

@@ -83,7 +83,25 @@
       (a!7 (and (<= 0 comparison.tolerance)
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
-                (>= 1000000000 comparison.after))))
+                (>= 1000000000 comparison.after)))
+      (a!8 (and (<= 0 (* state.good reading.drive.0))
+                (<= (* state.good reading.drive.0)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.1))
+                (<= (* state.good reading.drive.1)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.2))
+                (<= (* state.good reading.drive.2)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.0))
+                (<= (* state.good reading.loop_gain.0)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.1))
+                (<= (* state.good reading.loop_gain.1)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.2))
+                (<= (* state.good reading.loop_gain.2)
+                    (* limits.loop_gain_max 1000000000)))))
 (let ((a!6 (and (<= 0 reading.entropy_rate)
                 (<= reading.entropy_rate limits.entropy_max)
                 (<= limits.h_internal_min reading.h_internal)
@@ -100,11 +118,11 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!9 (< a!1
-              (ite (>= (- state.good limits.alpha_safe) 0)
-                   (- state.good limits.alpha_safe)
-                   (- (- state.good limits.alpha_safe)))))
-      (a!10 (and (<= 0 reading.entropy_rate)
+      (a!10 (< a!1
+               (ite (>= (- state.good limits.alpha_safe) 0)
+                    (- state.good limits.alpha_safe)
+                    (- (- state.good limits.alpha_safe)))))
+      (a!11 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -117,26 +135,28 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
-(let ((a!8 (and (= state.mode 3)
+(let ((a!9 (and (= state.mode 3)
                 (= state.kind 0)
                 (= state.resume 0)
                 a!2
                 a!6
                 (not a!7)
+                a!8
                 (not (< (+ state.reverts 1) limits.reverts_max))
                 (not true)))
-      (a!11 (and a!10
+      (a!12 (and a!11
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!12 (and a!10
+      (a!13 (and a!11
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!13 (and (= state.mode 3)
+      (a!14 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!2
                  a!6
                  (not a!7)
+                 a!8
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not true))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not true))
@@ -158,31 +178,24 @@
            a!2
            a!6
            (not a!7)
+           a!8
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!8
+      a!9
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!9
-           a!11
+           a!6
+           (not a!7)
+           (not a!8)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -190,8 +203,24 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -211,31 +240,24 @@
            a!2
            a!6
            (not a!7)
+           a!8
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!13
+      a!14
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!9
-           a!11
+           a!6
+           (not a!7)
+           (not a!8)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -243,8 +265,24 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -256,29 +294,21 @@
            (= state.resume 0)
            a!2
            a!6
+           a!8
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           a!6
+           (not a!8)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!9
-           a!11
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -286,8 +316,24 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
@@ -299,29 +345,21 @@
            (= state.resume 1)
            a!2
            a!6
+           a!8
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           a!6
+           (not a!8)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!9
-           a!11
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -329,8 +367,24 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
@@ -348,23 +402,7 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           a!9
-           a!11
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -372,8 +410,24 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)
@@ -391,23 +445,7 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           a!9
-           a!11
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!9
-           (not a!11)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!9)
+           a!10
            a!12
            (not true))
       (and (= state.mode 3)
@@ -415,8 +453,24 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!9)
+           a!10
            (not a!12)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           a!13
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!10)
+           (not a!13)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)

@@ -93,7 +93,25 @@
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!13 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!11 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!15 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -115,7 +133,7 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!14 (and (<= 0 reading.entropy_rate)
+      (a!16 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -128,37 +146,37 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2))))
-      (a!21 (and (= state.mode 3)
+      (a!23 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  (not a!4)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!29 (and (= state.mode 3)
+      (a!32 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  (not a!4)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!35 (and (= state.mode 3)
+      (a!39 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  (not a!4)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!41 (and (= state.mode 3)
+      (a!46 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
                  (not a!4)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!47 (and (= state.mode 3)
+      (a!52 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
                  (not a!4)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!53 (and (= state.mode 3)
+      (a!58 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  (not a!4)
@@ -172,29 +190,40 @@
                  a!9
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!11 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 0)
-                 a!4
-                 a!8
-                 (not a!9)
-                 (< (+ state.reverts 1) limits.reverts_max)
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
       (a!12 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  a!8
                  (not a!9)
+                 a!11
+                 (< (+ state.reverts 1) limits.reverts_max)
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!13 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!4
+                 a!8
+                 (not a!9)
+                 a!11
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!15 (and a!14
+      (a!14 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!4
+                 a!8
+                 (not a!9)
+                 (not a!11)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!17 (and a!16
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!18 (and a!14
+      (a!20 (and a!16
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!22 (and (= state.mode 3)
+      (a!24 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
@@ -202,64 +231,84 @@
                  a!9
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!23 (and (= state.mode 3)
+      (a!25 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
                  a!8
                  (not a!9)
+                 a!11
                  (< (+ state.reverts 1) limits.reverts_max)
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!24 (and (= state.mode 3)
+      (a!26 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
                  a!8
                  (not a!9)
+                 a!11
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!30 (and (= state.mode 3)
+      (a!27 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!4
+                 a!8
+                 (not a!9)
+                 (not a!11)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!33 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!4
                  a!8
+                 a!11
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!36 (and (= state.mode 3)
+      (a!34 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 a!8
+                 (not a!11)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!40 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
                  a!4
                  a!8
+                 a!11
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!42 (and (= state.mode 3)
+      (a!41 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!4
+                 a!8
+                 (not a!11)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!47 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
                  a!4
                  a!8
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!48 (and (= state.mode 3)
+      (a!53 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!4
                  a!8
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good))))))
-(let ((a!16 (and (= state.mode 3)
+(let ((a!18 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 a!13
                  a!15
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!17 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!13
-                 (not a!15)
+                 a!17
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
       (a!19 (and (= state.mode 3)
@@ -267,197 +316,205 @@
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 a!18
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!20 (and (= state.mode 3)
+                 a!15
+                 (not a!17)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!21 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 (not a!18)
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!25 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 a!13
-                 a!15
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!26 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 a!13
                  (not a!15)
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!27 (and (= state.mode 3)
+                 a!20
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!22 (and (= state.mode 3)
                  (= state.kind 0)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 a!18
+                 (not a!15)
+                 (not a!20)
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
       (a!28 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 (not a!18)
+                 a!15
+                 a!17
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!29 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 a!15
+                 (not a!17)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!30 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 (not a!15)
+                 a!20
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
       (a!31 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
+                 (= state.kind 0)
+                 (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!13
-                 a!15
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!32 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!13
                  (not a!15)
+                 (not a!20)
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!35 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!15
+                 a!17
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
-      (a!33 (and (= state.mode 3)
+      (a!36 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 a!18
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!34 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 (not a!13)
-                 (not a!18)
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+                 a!15
+                 (not a!17)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
       (a!37 (and (= state.mode 3)
                  (= state.kind 1)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 a!13
-                 a!15
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!38 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 a!13
-                 (not a!15)
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!39 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 (not a!13)
-                 a!18
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!40 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 (not a!13)
-                 (not a!18)
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!43 (and (= state.mode 3)
-                 (= state.kind 2)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 a!13
+                 (not a!15)
+                 a!20
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!38 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 (not a!15)
+                 (not a!20)
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!42 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
                  a!15
+                 a!17
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!43 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 a!15
+                 (not a!17)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
       (a!44 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!13
-                 (not a!15)
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
-      (a!45 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 (not a!13)
-                 a!18
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!46 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 (not a!13)
-                 (not a!18)
-                 (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!49 (and (= state.mode 3)
-                 (= state.kind 2)
+                 (= state.kind 1)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!13
+                 (not a!15)
+                 a!20
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!45 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 (not a!15)
+                 (not a!20)
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!48 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
                  a!15
+                 a!17
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!49 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!15
+                 (not a!17)
                  (not (or (= state.alpha state.alpha)
                           (= state.alpha state.good)))))
       (a!50 (and (= state.mode 3)
                  (= state.kind 2)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!4
                  (not a!8)
-                 a!13
                  (not a!15)
-                 (not (or (= state.alpha state.alpha)
-                          (= state.alpha state.good)))))
+                 a!20
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
       (a!51 (and (= state.mode 3)
                  (= state.kind 2)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 a!18
+                 (not a!15)
+                 (not a!20)
                  (not (or (= state.good state.alpha) (= state.good state.good)))))
-      (a!52 (and (= state.mode 3)
+      (a!54 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 (not a!13)
-                 (not a!18)
+                 a!15
+                 a!17
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!55 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 a!15
+                 (not a!17)
+                 (not (or (= state.alpha state.alpha)
+                          (= state.alpha state.good)))))
+      (a!56 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 (not a!15)
+                 a!20
+                 (not (or (= state.good state.alpha) (= state.good state.good)))))
+      (a!57 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 (not a!15)
+                 (not a!20)
                  (not (or (= state.good state.alpha) (= state.good state.good))))))
   (or a!1
       a!2
       a!3
       a!10
-      a!11
       a!12
-      a!16
-      a!17
+      a!13
+      a!14
+      a!18
       a!19
-      a!20
       a!21
       a!22
       a!23
@@ -490,5 +547,10 @@
       a!50
       a!51
       a!52
-      a!53))))))
+      a!53
+      a!54
+      a!55
+      a!56
+      a!57
+      a!58))))))
 (check-sat)

@@ -103,7 +103,25 @@
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!15 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!12 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!17 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -141,7 +159,7 @@
                  (<= (- state.alpha state.alpha) limits.step_max)
                  (= state.alpha state.alpha)
                  (<= 0 reading.cycle)))
-      (a!12 (and a!1
+      (a!13 (and a!1
                  (and (<= limits.alpha_min state.good)
                       (<= state.good limits.alpha_max))
                  (and (<= limits.alpha_min state.good)
@@ -150,7 +168,7 @@
                  (<= (- state.good state.good) limits.step_max)
                  (= state.good state.good)
                  (<= 0 reading.cycle)))
-      (a!16 (and (<= 0 reading.entropy_rate)
+      (a!18 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -176,19 +194,27 @@
                  a!8
                  a!9
                  (not (and a!10 (<= 1 state.policy)))))
-      (a!13 (not (and a!12 (<= 0 (+ state.reverts 1)) (<= 1 state.policy))))
-      (a!17 (and a!16
+      (a!14 (not (and a!13 (<= 0 (+ state.reverts 1)) (<= 1 state.policy))))
+      (a!16 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!4
+                 a!8
+                 (not a!9)
+                 (not a!12)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!19 (and a!18
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!20 (and a!16
+      (a!22 (and a!18
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!21 (not (and a!2
+      (a!23 (not (and a!2
                       (<= 0 state.cycle)
                       (<= 0 state.reverts)
                       (<= 0 state.missed)
                       (<= 1 state.policy))))
-      (a!22 (and (= state.mode 3)
+      (a!24 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
@@ -196,140 +222,166 @@
                  a!9
                  (not (and a!10 (<= 1 state.policy)))))
       (a!26 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!4
+                 a!8
+                 (not a!9)
+                 (not a!12)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!29 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!4
                  a!8
-                 (not (and a!12 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!29 (and (= state.mode 3)
+                 a!12
+                 (not (and a!13 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!30 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 a!8
+                 (not a!12)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!33 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
                  a!4
                  a!8
-                 (not (and a!12 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!32 (and (= state.mode 3)
+                 a!12
+                 (not (and a!13 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!34 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!4
+                 a!8
+                 (not a!12)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!37 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
                  a!4
                  a!8
                  (not (and a!10 (<= 1 state.policy)))))
-      (a!35 (and (= state.mode 3)
+      (a!40 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!4
                  a!8
                  (not (and a!10 (<= 1 state.policy))))))
-(let ((a!14 (and (= state.mode 3)
+(let ((a!15 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  a!8
                  (not a!9)
+                 a!12
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!13))
-      (a!18 (and (= state.mode 3)
+                 a!14))
+      (a!20 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 a!15
                  a!17
+                 a!19
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!19 (and (= state.mode 3)
+      (a!21 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!4
                  (not a!8)
-                 a!15
-                 (not a!17)
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!23 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!4
-                 a!8
-                 (not a!9)
-                 (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!13))
-      (a!24 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!4
-                 (not a!8)
-                 a!15
                  a!17
+                 (not a!19)
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
       (a!25 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!4
-                 (not a!8)
-                 a!15
-                 (not a!17)
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+                 a!8
+                 (not a!9)
+                 a!12
+                 (not (< (+ state.reverts 1) limits.reverts_max))
+                 a!14))
       (a!27 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!15
-                 a!17
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!28 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!15
-                 (not a!17)
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!30 (and (= state.mode 3)
-                 (= state.kind 1)
+                 (= state.kind 0)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!15
                  a!17
+                 a!19
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!28 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 a!17
+                 (not a!19)
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
       (a!31 (and (= state.mode 3)
                  (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!17
+                 a!19
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!32 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!17
+                 (not a!19)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!35 (and (= state.mode 3)
+                 (= state.kind 1)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!15
-                 (not a!17)
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!33 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!15
                  a!17
-                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!34 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!4
-                 (not a!8)
-                 a!15
-                 (not a!17)
+                 a!19
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
       (a!36 (and (= state.mode 3)
-                 (= state.kind 2)
+                 (= state.kind 1)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!15
                  a!17
+                 (not a!19)
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
-      (a!37 (and (= state.mode 3)
+      (a!38 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!17
+                 a!19
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!39 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!4
+                 (not a!8)
+                 a!17
+                 (not a!19)
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!41 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!4
                  (not a!8)
-                 a!15
-                 (not a!17)
+                 a!17
+                 a!19
+                 (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy)))))
+      (a!42 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!4
+                 (not a!8)
+                 a!17
+                 (not a!19)
                  (not (and a!10 (<= 0 state.reverts) (<= 1 state.policy))))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) a!3)
       (and (= state.mode 1) (= state.kind 0) (= state.resume 0) a!3)
@@ -341,135 +393,141 @@
            a!4
            a!8
            (not a!9)
+           a!12
            (< (+ state.reverts 1) limits.reverts_max)
-           a!13)
-      a!14
-      a!18
-      a!19
+           a!14)
+      a!15
+      a!16
+      a!20
+      a!21
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!4
            (not a!8)
-           (not a!15)
-           a!20
-           a!13)
+           (not a!17)
+           a!22
+           a!14)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!4
            (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 0) (= state.resume 0) (not a!4) a!21)
-      a!22
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 0) (= state.resume 0) (not a!4) a!23)
+      a!24
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!4
            a!8
            (not a!9)
+           a!12
            (< (+ state.reverts 1) limits.reverts_max)
-           a!13)
-      a!23
-      a!24
+           a!14)
       a!25
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!4
-           (not a!8)
-           (not a!15)
-           a!20
-           a!13)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!4
-           (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 0) (= state.resume 1) (not a!4) a!21)
       a!26
       a!27
       a!28
       (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
+           (= state.kind 0)
+           (= state.resume 1)
            a!4
            (not a!8)
-           (not a!15)
-           a!20
-           a!13)
+           (not a!17)
+           a!22
+           a!14)
       (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
+           (= state.kind 0)
+           (= state.resume 1)
            a!4
            (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 1) (= state.resume 0) (not a!4) a!21)
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 0) (= state.resume 1) (not a!4) a!23)
       a!29
       a!30
       a!31
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!4
-           (not a!8)
-           (not a!15)
-           a!20
-           a!13)
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!4
-           (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 1) (= state.resume 1) (not a!4) a!21)
       a!32
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!4
+           (not a!8)
+           (not a!17)
+           a!22
+           a!14)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!4
+           (not a!8)
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 1) (= state.resume 0) (not a!4) a!23)
       a!33
       a!34
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!4
-           (not a!8)
-           (not a!15)
-           a!20
-           a!13)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!4
-           (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 2) (= state.resume 0) (not a!4) a!21)
       a!35
       a!36
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!4
+           (not a!8)
+           (not a!17)
+           a!22
+           a!14)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!4
+           (not a!8)
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 1) (= state.resume 1) (not a!4) a!23)
       a!37
+      a!38
+      a!39
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!4
+           (not a!8)
+           (not a!17)
+           a!22
+           a!14)
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!4
+           (not a!8)
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 2) (= state.resume 0) (not a!4) a!23)
+      a!40
+      a!41
+      a!42
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!4
            (not a!8)
-           (not a!15)
-           a!20
-           a!13)
+           (not a!17)
+           a!22
+           a!14)
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!4
            (not a!8)
-           (not a!15)
-           (not a!20)
-           a!13)
-      (and (= state.mode 3) (= state.kind 2) (= state.resume 1) (not a!4) a!21)))))))
+           (not a!17)
+           (not a!22)
+           a!14)
+      (and (= state.mode 3) (= state.kind 2) (= state.resume 1) (not a!4) a!23)))))))
 (check-sat)

@@ -94,7 +94,25 @@
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!12 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!11 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!13 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -111,15 +129,16 @@
                       a!8
                       (= state.alpha state.alpha)
                       (= state.alpha state.alpha))))
-      (a!11 (and (= state.mode 3)
+      (a!12 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!1
                  (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
                  (not a!9)
+                 a!11
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not true)))
-      (a!13 (and (<= 0 reading.entropy_rate)
+      (a!14 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -132,18 +151,19 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2))))
-      (a!16 (and (= state.mode 3)
+      (a!17 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!1
                  (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
                  (not a!9)
+                 a!11
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not true))))
-(let ((a!14 (and a!13
+(let ((a!15 (and a!14
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!15 (and a!13
+      (a!16 (and a!14
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1)))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not true))
@@ -162,31 +182,24 @@
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
            (not a!9)
+           a!11
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!11
+      a!12
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
+           (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           (not a!9)
+           (not a!11)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            a!15
            (not true))
       (and (= state.mode 3)
@@ -194,8 +207,24 @@
            (= state.resume 0)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            (not a!15)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -215,31 +244,24 @@
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
            (not a!9)
+           a!11
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!16
+      a!17
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
+           (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           (not a!9)
+           (not a!11)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            a!15
            (not true))
       (and (= state.mode 3)
@@ -247,8 +269,24 @@
            (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            (not a!15)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -260,29 +298,21 @@
            (= state.resume 0)
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           a!11
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           (not a!11)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            a!15
            (not true))
       (and (= state.mode 3)
@@ -290,8 +320,24 @@
            (= state.resume 0)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            (not a!15)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
@@ -303,115 +349,107 @@
            (= state.resume 1)
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           a!11
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
-           a!15
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
-           (not a!15)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           (not a!1)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
-           a!10)
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
+           (not a!11)
            (not true))
       (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
+           (= state.kind 1)
+           (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            a!15
            (not true))
       (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
+           (= state.kind 1)
+           (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            (not a!15)
            (not true))
       (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
            (not a!1)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)
-           (= state.resume 1)
+           (= state.resume 0)
            a!1
            (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
            a!10)
       (and (= state.mode 3)
            (= state.kind 2)
-           (= state.resume 1)
+           (= state.resume 0)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           a!14
+           a!13
+           a!15
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           a!13
+           (not a!15)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           (not a!1)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!1
-           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           a!12
-           (not a!14)
-           (not true))
+           (and a!2 a!3 a!4 a!5 a!6 a!7 a!8)
+           a!10)
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            a!15
            (not true))
       (and (= state.mode 3)
@@ -419,8 +457,24 @@
            (= state.resume 1)
            a!1
            (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
-           (not a!12)
+           a!13
            (not a!15)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           a!16
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!1
+           (not (and a!2 a!3 a!4 a!5 a!6 a!7 a!8))
+           (not a!13)
+           (not a!16)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)

@@ -81,7 +81,25 @@
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!8 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!7 (and (<= 0 (* state.good reading.drive.0))
+                (<= (* state.good reading.drive.0)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.1))
+                (<= (* state.good reading.drive.1)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.2))
+                (<= (* state.good reading.drive.2)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.0))
+                (<= (* state.good reading.loop_gain.0)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.1))
+                (<= (* state.good reading.loop_gain.1)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.2))
+                (<= (* state.good reading.loop_gain.2)
+                    (* limits.loop_gain_max 1000000000))))
+      (a!9 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                    (- state.alpha limits.alpha_safe)
                    (- (- state.alpha limits.alpha_safe)))
               (ite (>= (- state.good limits.alpha_safe) 0)
@@ -103,39 +121,41 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!9 (and (<= 0 reading.entropy_rate)
-                (<= reading.entropy_rate limits.entropy_severe)
-                (<= limits.h_internal_severe reading.h_internal)
-                (>= 1000000000 reading.h_internal)
-                a!2
-                a!3
-                a!4
-                (<= 0 (* state.alpha reading.loop_gain.0))
-                (>= 367879441000000000 (* state.alpha reading.loop_gain.0))
-                (<= 0 (* state.alpha reading.loop_gain.1))
-                (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
-                (<= 0 (* state.alpha reading.loop_gain.2))
-                (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
-(let ((a!7 (and (= state.mode 3)
+      (a!10 (and (<= 0 reading.entropy_rate)
+                 (<= reading.entropy_rate limits.entropy_severe)
+                 (<= limits.h_internal_severe reading.h_internal)
+                 (>= 1000000000 reading.h_internal)
+                 a!2
+                 a!3
+                 a!4
+                 (<= 0 (* state.alpha reading.loop_gain.0))
+                 (>= 367879441000000000 (* state.alpha reading.loop_gain.0))
+                 (<= 0 (* state.alpha reading.loop_gain.1))
+                 (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
+                 (<= 0 (* state.alpha reading.loop_gain.2))
+                 (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
+(let ((a!8 (and (= state.mode 3)
                 (= state.kind 0)
                 (= state.resume 0)
                 a!1
                 a!5
                 (not a!6)
+                a!7
                 (not (< (+ state.reverts 1) limits.reverts_max))
                 (not true)))
-      (a!10 (and a!9
+      (a!11 (and a!10
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!11 (and a!9
+      (a!12 (and a!10
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!12 (and (= state.mode 3)
+      (a!13 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!1
                  a!5
                  (not a!6)
+                 a!7
                  (not (< (+ state.reverts 1) limits.reverts_max))
                  (not true))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not true))
@@ -154,31 +174,24 @@
            a!1
            a!5
            (not a!6)
+           a!7
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!7
+      a!8
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!1
-           (not a!5)
-           a!8
-           a!10
+           a!5
+           (not a!6)
+           (not a!7)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!1
            (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -186,8 +199,24 @@
            (= state.resume 0)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -207,31 +236,24 @@
            a!1
            a!5
            (not a!6)
+           a!7
            (< (+ state.reverts 1) limits.reverts_max)
            (not true))
-      a!12
+      a!13
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!1
-           (not a!5)
-           a!8
-           a!10
+           a!5
+           (not a!6)
+           (not a!7)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!1
            (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -239,8 +261,24 @@
            (= state.resume 1)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 0)
@@ -252,29 +290,21 @@
            (= state.resume 0)
            a!1
            a!5
+           a!7
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           a!5
+           (not a!7)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!1
            (not a!5)
-           a!8
-           a!10
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!1
-           (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -282,8 +312,24 @@
            (= state.resume 0)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
@@ -295,29 +341,21 @@
            (= state.resume 1)
            a!1
            a!5
+           a!7
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!1
+           a!5
+           (not a!7)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!1
            (not a!5)
-           a!8
-           a!10
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!1
-           (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -325,8 +363,24 @@
            (= state.resume 1)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 1)
@@ -344,23 +398,7 @@
            (= state.resume 0)
            a!1
            (not a!5)
-           a!8
-           a!10
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!1
-           (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -368,8 +406,24 @@
            (= state.resume 0)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)
@@ -387,23 +441,7 @@
            (= state.resume 1)
            a!1
            (not a!5)
-           a!8
-           a!10
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!1
-           (not a!5)
-           a!8
-           (not a!10)
-           (not true))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!1
-           (not a!5)
-           (not a!8)
+           a!9
            a!11
            (not true))
       (and (= state.mode 3)
@@ -411,8 +449,24 @@
            (= state.resume 1)
            a!1
            (not a!5)
-           (not a!8)
+           a!9
            (not a!11)
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           a!12
+           (not true))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!1
+           (not a!5)
+           (not a!9)
+           (not a!12)
            (not true))
       (and (= state.mode 3)
            (= state.kind 2)

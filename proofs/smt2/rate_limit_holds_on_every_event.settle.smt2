@@ -85,11 +85,29 @@
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!8 (<= (ite (>= (- state.good state.alpha) 0)
+      (a!8 (and (<= 0 (* state.good reading.drive.0))
+                (<= (* state.good reading.drive.0)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.1))
+                (<= (* state.good reading.drive.1)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.2))
+                (<= (* state.good reading.drive.2)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.0))
+                (<= (* state.good reading.loop_gain.0)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.1))
+                (<= (* state.good reading.loop_gain.1)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.2))
+                (<= (* state.good reading.loop_gain.2)
+                    (* limits.loop_gain_max 1000000000))))
+      (a!9 (<= (ite (>= (- state.good state.alpha) 0)
                     (- state.good state.alpha)
                     (- (- state.good state.alpha)))
                limits.step_max))
-      (a!10 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!11 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -111,7 +129,7 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!11 (and (<= 0 reading.entropy_rate)
+      (a!12 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -124,28 +142,30 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
-(let ((a!9 (and (= state.mode 3)
-                (= state.kind 0)
-                (= state.resume 0)
-                a!2
-                a!6
-                (not a!7)
-                (not (< (+ state.reverts 1) limits.reverts_max))
-                (not a!8)))
-      (a!12 (and a!11
+(let ((a!10 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!2
+                 a!6
+                 (not a!7)
+                 a!8
+                 (not (< (+ state.reverts 1) limits.reverts_max))
+                 (not a!9)))
+      (a!13 (and a!12
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!13 (and a!11
+      (a!14 (and a!12
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!14 (and (= state.mode 3)
+      (a!15 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!2
                  a!6
                  (not a!7)
+                 a!8
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 (not a!8))))
+                 (not a!9))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not a!1))
       (and (= state.mode 1) (= state.kind 0) (= state.resume 0) (not a!1))
       (and (= state.mode 2) (= state.kind 0) (= state.resume 0) (not a!1))
@@ -162,41 +182,50 @@
            a!2
            a!6
            (not a!7)
+           a!8
            (< (+ state.reverts 1) limits.reverts_max)
-           (not a!8))
-      a!9
+           (not a!9))
+      a!10
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!10
-           a!12
+           a!6
+           (not a!7)
+           (not a!8)
            (not a!1))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
@@ -215,41 +244,50 @@
            a!2
            a!6
            (not a!7)
+           a!8
            (< (+ state.reverts 1) limits.reverts_max)
-           (not a!8))
-      a!14
+           (not a!9))
+      a!15
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!10
-           a!12
+           a!6
+           (not a!7)
+           (not a!8)
            (not a!1))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
@@ -260,39 +298,47 @@
            (= state.resume 0)
            a!2
            a!6
-           (not a!8))
+           a!8
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!10
-           a!12
+           a!6
+           (not a!8)
            (not a!1))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
@@ -303,39 +349,47 @@
            (= state.resume 1)
            a!2
            a!6
-           (not a!8))
+           a!8
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!10
-           a!12
+           a!6
+           (not a!8)
            (not a!1))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
@@ -352,33 +406,33 @@
            (= state.resume 0)
            a!2
            (not a!6)
-           a!10
-           a!12
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
@@ -395,33 +449,33 @@
            (= state.resume 1)
            a!2
            (not a!6)
-           a!10
-           a!12
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!10
-           (not a!12)
-           (not a!1))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!10)
+           a!11
            a!13
-           (not a!8))
+           (not a!1))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!10)
+           a!11
            (not a!13)
-           (not a!8))
+           (not a!1))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           a!14
+           (not a!9))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!11)
+           (not a!14)
+           (not a!9))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)

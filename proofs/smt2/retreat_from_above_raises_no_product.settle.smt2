@@ -123,28 +123,46 @@
                  (<= (- comparison.before comparison.tolerance)
                      comparison.after)
                  (>= 1000000000 comparison.after)))
-      (a!19 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.0)))
+      (a!19 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!20 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.0)))
                 (<= (* state.good reading.drive.0)
                     (* state.alpha reading.drive.0))))
-      (a!20 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.1)))
+      (a!21 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.1)))
                 (<= (* state.good reading.drive.1)
                     (* state.alpha reading.drive.1))))
-      (a!21 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.2)))
+      (a!22 (or (not (and (<= state.good state.alpha) (<= 0 reading.drive.2)))
                 (<= (* state.good reading.drive.2)
                     (* state.alpha reading.drive.2))))
-      (a!22 (or (not (and (<= state.good state.alpha)
+      (a!23 (or (not (and (<= state.good state.alpha)
                           (<= 0 reading.loop_gain.0)))
                 (<= (* state.good reading.loop_gain.0)
                     (* state.alpha reading.loop_gain.0))))
-      (a!23 (or (not (and (<= state.good state.alpha)
+      (a!24 (or (not (and (<= state.good state.alpha)
                           (<= 0 reading.loop_gain.1)))
                 (<= (* state.good reading.loop_gain.1)
                     (* state.alpha reading.loop_gain.1))))
-      (a!24 (or (not (and (<= state.good state.alpha)
+      (a!25 (or (not (and (<= state.good state.alpha)
                           (<= 0 reading.loop_gain.2)))
                 (<= (* state.good reading.loop_gain.2)
                     (* state.alpha reading.loop_gain.2))))
-      (a!28 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!29 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -158,15 +176,15 @@
                       a!12
                       a!13
                       a!14)))
-      (a!25 (not (and (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+      (a!26 (not (and (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
                       a!8
-                      a!19
                       a!20
                       a!21
                       a!22
                       a!23
-                      a!24)))
-      (a!29 (and (<= 0 reading.entropy_rate)
+                      a!24
+                      a!25)))
+      (a!30 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -192,7 +210,7 @@
                          (* state.alpha reading.loop_gain.1))
                      (<= (* state.alpha reading.loop_gain.2)
                          (* state.alpha reading.loop_gain.2)))))
-      (a!26 (or a!25
+      (a!27 (or a!26
                 (and (<= (* state.good reading.drive.0)
                          (* state.alpha reading.drive.0))
                      (<= (* state.good reading.drive.1)
@@ -205,28 +223,30 @@
                          (* state.alpha reading.loop_gain.1))
                      (<= (* state.good reading.loop_gain.2)
                          (* state.alpha reading.loop_gain.2)))))
-      (a!30 (and a!29
+      (a!31 (and a!30
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!31 (and a!29
+      (a!32 (and a!30
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1)))))
-(let ((a!27 (and (= state.mode 3)
+(let ((a!28 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!17
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not a!18)
+                 a!19
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 (not a!26)))
-      (a!32 (and (= state.mode 3)
+                 (not a!27)))
+      (a!33 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!17
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not a!18)
+                 a!19
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 (not a!26))))
+                 (not a!27))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not a!16))
       (and (= state.mode 1) (= state.kind 0) (= state.resume 0) (not a!16))
       (and (= state.mode 2) (= state.kind 0) (= state.resume 0) (not a!16))
@@ -243,41 +263,50 @@
            a!17
            (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
            (not a!18)
+           a!19
            (< (+ state.reverts 1) limits.reverts_max)
-           (not a!26))
-      a!27
+           (not a!27))
+      a!28
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
+           (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+           (not a!18)
+           (not a!19)
            (not a!16))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
@@ -296,41 +325,50 @@
            a!17
            (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
            (not a!18)
+           a!19
            (< (+ state.reverts 1) limits.reverts_max)
-           (not a!26))
-      a!32
+           (not a!27))
+      a!33
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
+           (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+           (not a!18)
+           (not a!19)
            (not a!16))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
@@ -341,39 +379,47 @@
            (= state.resume 0)
            a!17
            (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
-           (not a!26))
+           a!19
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
+           (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+           (not a!19)
            (not a!16))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 0)
@@ -384,39 +430,47 @@
            (= state.resume 1)
            a!17
            (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
-           (not a!26))
+           a!19
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
+           (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+           (not a!19)
            (not a!16))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
@@ -433,33 +487,33 @@
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
@@ -476,33 +530,33 @@
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           a!30
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           a!28
-           (not a!30)
-           (not a!16))
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!17
-           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            a!31
-           (not a!26))
+           (not a!16))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!17
            (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-           (not a!28)
+           a!29
            (not a!31)
-           (not a!26))
+           (not a!16))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           a!32
+           (not a!27))
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!17
+           (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+           (not a!29)
+           (not a!32)
+           (not a!27))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)

@@ -79,11 +79,29 @@
       (a!4 (and (<= 0 (* state.alpha reading.drive.2))
                 (<= (* state.alpha reading.drive.2)
                     (* limits.drive_max 1000000000))))
-      (a!6 (and (<= 0 comparison.tolerance)
+      (a!6 (and (<= 0 (* state.good reading.drive.0))
+                (<= (* state.good reading.drive.0)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.1))
+                (<= (* state.good reading.drive.1)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.drive.2))
+                (<= (* state.good reading.drive.2)
+                    (* limits.drive_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.0))
+                (<= (* state.good reading.loop_gain.0)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.1))
+                (<= (* state.good reading.loop_gain.1)
+                    (* limits.loop_gain_max 1000000000))
+                (<= 0 (* state.good reading.loop_gain.2))
+                (<= (* state.good reading.loop_gain.2)
+                    (* limits.loop_gain_max 1000000000))))
+      (a!8 (and (<= 0 comparison.tolerance)
                 (<= comparison.tolerance limits.tolerance_max)
                 (<= (- comparison.before comparison.tolerance) comparison.after)
                 (>= 1000000000 comparison.after)))
-      (a!10 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!12 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -105,7 +123,7 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!11 (and (<= 0 reading.entropy_rate)
+      (a!13 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -118,65 +136,117 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2)))))
-(let ((a!7 (and (and a!1 a!5) (or (= 2 state.kind) (and (= 0 state.kind) a!6))))
-      (a!8 (and (and (and a!1 a!5) (= 0 state.kind) (not a!6))
-                (< (+ state.reverts 1) limits.reverts_max)))
-      (a!9 (and (and (and a!1 a!5) (= 0 state.kind) (not a!6))
-                (>= (+ state.reverts 1) limits.reverts_max)))
-      (a!12 (and a!11
+(let ((a!7 (and (and (and a!1 a!5) (not a!6)) (= 1 state.kind)))
+      (a!9 (and (and a!1 a!5) (or (= 2 state.kind) (and (= 0 state.kind) a!8))))
+      (a!10 (and (and (and a!1 a!5) (not a!6)) (and (= 0 state.kind) (not a!8))))
+      (a!11 (and (and (and a!1 a!5) a!6) (and (= 0 state.kind) (not a!8))))
+      (a!14 (and a!13
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!15 (and a!11
+      (a!17 (and a!13
                  (<= 0 state.reverts)
-                 (<= state.reverts (- limits.reverts_max 1)))))
-(let ((a!13 (and (and (and a!1 (not a!5)) (not a!10)) a!12))
-      (a!14 (and (and (and a!1 (not a!5)) (not a!10)) (not a!12)))
-      (a!16 (and (and (and a!1 (not a!5)) a!10) a!15))
-      (a!17 (and (and (and a!1 (not a!5)) a!10) (not a!15))))
-(let ((a!18 (not (or (not a!1)
-                     (and (and a!1 a!5) (= 1 state.kind))
-                     a!7
-                     a!8
-                     a!9
-                     a!13
-                     a!14
-                     a!16
-                     a!17))))
-  (or a!18
-      (and (not a!1) (and (and a!1 a!5) (= 1 state.kind)))
+                 (<= state.reverts (- limits.reverts_max 1))))
+      (a!21 (and (not a!1) (and (and (and a!1 a!5) a!6) (= 1 state.kind)))))
+(let ((a!15 (and (and (and a!1 (not a!5)) (not a!12)) a!14))
+      (a!16 (and (and (and a!1 (not a!5)) (not a!12)) (not a!14)))
+      (a!18 (and (and (and a!1 (not a!5)) a!12) a!17))
+      (a!19 (and (and (and a!1 (not a!5)) a!12) (not a!17)))
+      (a!22 (and (not a!1)
+                 (and a!11 (< (+ state.reverts 1) limits.reverts_max))))
+      (a!23 (and (not a!1)
+                 (and a!11 (>= (+ state.reverts 1) limits.reverts_max))))
+      (a!24 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!7))
+      (a!25 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!9))
+      (a!26 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!10))
+      (a!27 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind))
+                 (and a!11 (< (+ state.reverts 1) limits.reverts_max))))
+      (a!28 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind))
+                 (and a!11 (>= (+ state.reverts 1) limits.reverts_max))))
+      (a!33 (and a!7 (and a!11 (< (+ state.reverts 1) limits.reverts_max))))
+      (a!34 (and a!7 (and a!11 (>= (+ state.reverts 1) limits.reverts_max))))
+      (a!35 (and a!9 (and a!11 (< (+ state.reverts 1) limits.reverts_max))))
+      (a!36 (and a!9 (and a!11 (>= (+ state.reverts 1) limits.reverts_max))))
+      (a!37 (and a!10 (and a!11 (< (+ state.reverts 1) limits.reverts_max))))
+      (a!38 (and a!10 (and a!11 (>= (+ state.reverts 1) limits.reverts_max))))
+      (a!39 (and (and a!11 (< (+ state.reverts 1) limits.reverts_max))
+                 (and a!11 (>= (+ state.reverts 1) limits.reverts_max)))))
+(let ((a!20 (or (not a!1)
+                (and (and (and a!1 a!5) a!6) (= 1 state.kind))
+                a!7
+                a!9
+                a!10
+                (and a!11 (< (+ state.reverts 1) limits.reverts_max))
+                (and a!11 (>= (+ state.reverts 1) limits.reverts_max))
+                a!15
+                a!16
+                a!18
+                a!19))
+      (a!29 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!15))
+      (a!30 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!16))
+      (a!31 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!18))
+      (a!32 (and (and (and (and a!1 a!5) a!6) (= 1 state.kind)) a!19))
+      (a!40 (and (and a!11 (< (+ state.reverts 1) limits.reverts_max)) a!15))
+      (a!41 (and (and a!11 (< (+ state.reverts 1) limits.reverts_max)) a!16))
+      (a!42 (and (and a!11 (< (+ state.reverts 1) limits.reverts_max)) a!18))
+      (a!43 (and (and a!11 (< (+ state.reverts 1) limits.reverts_max)) a!19))
+      (a!44 (and (and a!11 (>= (+ state.reverts 1) limits.reverts_max)) a!15))
+      (a!45 (and (and a!11 (>= (+ state.reverts 1) limits.reverts_max)) a!16))
+      (a!46 (and (and a!11 (>= (+ state.reverts 1) limits.reverts_max)) a!18))
+      (a!47 (and (and a!11 (>= (+ state.reverts 1) limits.reverts_max)) a!19)))
+  (or (not a!20)
+      a!21
       (and (not a!1) a!7)
-      (and (not a!1) a!8)
       (and (not a!1) a!9)
-      (and (not a!1) a!13)
-      (and (not a!1) a!14)
+      (and (not a!1) a!10)
+      a!22
+      a!23
+      (and (not a!1) a!15)
       (and (not a!1) a!16)
-      (and (not a!1) a!17)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!7)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!8)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!9)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!13)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!14)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!16)
-      (and (and (and a!1 a!5) (= 1 state.kind)) a!17)
-      (and a!7 a!8)
+      (and (not a!1) a!18)
+      (and (not a!1) a!19)
+      a!24
+      a!25
+      a!26
+      a!27
+      a!28
+      a!29
+      a!30
+      a!31
+      a!32
       (and a!7 a!9)
-      (and a!7 a!13)
-      (and a!7 a!14)
+      (and a!7 a!10)
+      a!33
+      a!34
+      (and a!7 a!15)
       (and a!7 a!16)
-      (and a!7 a!17)
-      (and a!8 a!9)
-      (and a!8 a!13)
-      (and a!8 a!14)
-      (and a!8 a!16)
-      (and a!8 a!17)
-      (and a!9 a!13)
-      (and a!9 a!14)
+      (and a!7 a!18)
+      (and a!7 a!19)
+      (and a!9 a!10)
+      a!35
+      a!36
+      (and a!9 a!15)
       (and a!9 a!16)
-      (and a!9 a!17)
-      (and a!13 a!14)
-      (and a!13 a!16)
-      (and a!13 a!17)
-      (and a!14 a!16)
-      (and a!14 a!17)
-      (and a!16 a!17))))))))
+      (and a!9 a!18)
+      (and a!9 a!19)
+      a!37
+      a!38
+      (and a!10 a!15)
+      (and a!10 a!16)
+      (and a!10 a!18)
+      (and a!10 a!19)
+      a!39
+      a!40
+      a!41
+      a!42
+      a!43
+      a!44
+      a!45
+      a!46
+      a!47
+      (and a!15 a!16)
+      (and a!15 a!18)
+      (and a!15 a!19)
+      (and a!16 a!18)
+      (and a!16 a!19)
+      (and a!18 a!19))))))))
 (check-sat)

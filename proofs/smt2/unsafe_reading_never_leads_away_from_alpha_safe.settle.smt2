@@ -98,11 +98,29 @@
                  (<= (- comparison.before comparison.tolerance)
                      comparison.after)
                  (>= 1000000000 comparison.after)))
-      (a!16 (ite (>= (- state.good limits.alpha_safe) 0)
+      (a!16 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!17 (ite (>= (- state.good limits.alpha_safe) 0)
                  (- state.good limits.alpha_safe)
                  (- (- state.good limits.alpha_safe)))))
 (let ((a!8 (not (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))))
-      (a!19 (and (<= 0 reading.entropy_rate)
+      (a!21 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -134,307 +152,342 @@
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  a!14
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!17 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 0)
-                 a!13
-                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
-                 (not a!14)
-                 (< (+ state.reverts 1) limits.reverts_max)
-                 (not (or a!8 (<= a!16 a!9)))))
       (a!18 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not a!14)
+                 a!16
+                 (< (+ state.reverts 1) limits.reverts_max)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!19 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!13
+                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not a!14)
+                 a!16
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!20 (and a!19
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!20 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!13
+                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not a!14)
+                 (not a!16)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!22 (and a!21
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!23 (and a!19
+      (a!25 (and a!21
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!26 (and (= state.mode 3)
+      (a!28 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  (not a!13)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!27 (and (= state.mode 3)
+      (a!29 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  a!14
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!28 (and (= state.mode 3)
+      (a!30 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not a!14)
+                 a!16
                  (< (+ state.reverts 1) limits.reverts_max)
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!29 (and (= state.mode 3)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!31 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not a!14)
+                 a!16
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!34 (and (= state.mode 3)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!32 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!13
+                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not a!14)
+                 (not a!16)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!37 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  (not a!13)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!35 (and (= state.mode 3)
+      (a!38 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!40 (and (= state.mode 3)
+                 a!16
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!39 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!13
+                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not a!16)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!44 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  (not a!13)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!41 (and (= state.mode 3)
+      (a!45 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
-                 (not (or a!8 (<= a!16 a!9)))))
+                 a!16
+                 (not (or a!8 (<= a!17 a!9)))))
       (a!46 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
-                 (not a!13)
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!47 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not a!16)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!51 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 (not a!13)
                  (not (or a!8 (<= a!9 a!9)))))
       (a!52 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
+                 a!13
+                 (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!57 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
                  (not a!13)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!53 (and (= state.mode 3)
+      (a!58 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!13
                  (and a!1 a!2 a!3 a!4 a!5 a!6 a!7)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!58 (and (= state.mode 3)
+      (a!63 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  (not a!13)
                  (not (or a!8 (<= a!9 a!9))))))
-(let ((a!21 (and (= state.mode 3)
+(let ((a!23 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!22 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
+                 (< a!9 a!17)
+                 a!22
                  (not (or a!8 (<= a!9 a!9)))))
       (a!24 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!25 (and (= state.mode 3)
+                 (< a!9 a!17)
+                 (not a!22)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!26 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!30 (and (= state.mode 3)
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!27 (and (= state.mode 3)
                  (= state.kind 0)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!31 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!32 (and (= state.mode 3)
-                 (= state.kind 0)
-                 (= state.resume 1)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9)))))
       (a!33 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 1)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9)))))
+                 (< a!9 a!17)
+                 a!22
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!34 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 (not a!22)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!35 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
       (a!36 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!40 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
+                 (< a!9 a!17)
+                 a!22
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!37 (and (= state.mode 3)
+      (a!41 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
+                 (< a!9 a!17)
+                 (not a!22)
                  (not (or a!8 (<= a!9 a!9)))))
-      (a!38 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!39 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9)))))
       (a!42 (and (= state.mode 3)
                  (= state.kind 1)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
-                 (not (or a!8 (<= a!9 a!9)))))
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
       (a!43 (and (= state.mode 3)
                  (= state.kind 1)
-                 (= state.resume 1)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!44 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 1)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!45 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 1)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!48 (and (= state.mode 3)
-                 (= state.kind 2)
                  (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!47 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 a!22
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!48 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 (not a!22)
                  (not (or a!8 (<= a!9 a!9)))))
       (a!49 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
-                 (not (or a!8 (<= a!9 a!9)))))
-      (a!50 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!51 (and (= state.mode 3)
-                 (= state.kind 2)
-                 (= state.resume 0)
-                 a!13
-                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!54 (and (= state.mode 3)
-                 (= state.kind 2)
+                 (= state.kind 1)
                  (= state.resume 1)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 a!20
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!50 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!53 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 a!22
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!54 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 0)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 (not a!22)
                  (not (or a!8 (<= a!9 a!9)))))
       (a!55 (and (= state.mode 3)
                  (= state.kind 2)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (< a!9 a!16)
-                 (not a!20)
-                 (not (or a!8 (<= a!9 a!9)))))
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
       (a!56 (and (= state.mode 3)
                  (= state.kind 2)
-                 (= state.resume 1)
+                 (= state.resume 0)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 a!23
-                 (not (or a!8 (<= a!16 a!9)))))
-      (a!57 (and (= state.mode 3)
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!59 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!13
                  (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
-                 (not (< a!9 a!16))
-                 (not a!23)
-                 (not (or a!8 (<= a!16 a!9))))))
+                 (< a!9 a!17)
+                 a!22
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!60 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (< a!9 a!17)
+                 (not a!22)
+                 (not (or a!8 (<= a!9 a!9)))))
+      (a!61 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (not (< a!9 a!17))
+                 a!25
+                 (not (or a!8 (<= a!17 a!9)))))
+      (a!62 (and (= state.mode 3)
+                 (= state.kind 2)
+                 (= state.resume 1)
+                 a!13
+                 (not (and a!1 a!2 a!3 a!4 a!5 a!6 a!7))
+                 (not (< a!9 a!17))
+                 (not a!25)
+                 (not (or a!8 (<= a!17 a!9))))))
   (or a!10
       a!11
       a!12
       a!15
-      a!17
       a!18
-      a!21
-      a!22
+      a!19
+      a!20
+      a!23
       a!24
-      a!25
       a!26
       a!27
       a!28
@@ -467,5 +520,10 @@
       a!55
       a!56
       a!57
-      a!58))))))
+      a!58
+      a!59
+      a!60
+      a!61
+      a!62
+      a!63))))))
 (check-sat)

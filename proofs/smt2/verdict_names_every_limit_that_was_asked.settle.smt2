@@ -114,7 +114,25 @@
                    (* state.alpha reading.loop_gain.2))
                 (= (* limits.loop_gain_max 1000000000)
                    (* limits.loop_gain_max 1000000000))))
-      (a!12 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
+      (a!10 (and (<= 0 (* state.good reading.drive.0))
+                 (<= (* state.good reading.drive.0)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.1))
+                 (<= (* state.good reading.drive.1)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.drive.2))
+                 (<= (* state.good reading.drive.2)
+                     (* limits.drive_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.0))
+                 (<= (* state.good reading.loop_gain.0)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.1))
+                 (<= (* state.good reading.loop_gain.1)
+                     (* limits.loop_gain_max 1000000000))
+                 (<= 0 (* state.good reading.loop_gain.2))
+                 (<= (* state.good reading.loop_gain.2)
+                     (* limits.loop_gain_max 1000000000))))
+      (a!14 (< (ite (>= (- state.alpha limits.alpha_safe) 0)
                     (- state.alpha limits.alpha_safe)
                     (- (- state.alpha limits.alpha_safe)))
                (ite (>= (- state.good limits.alpha_safe) 0)
@@ -136,7 +154,7 @@
                 (<= 0 (* state.alpha reading.loop_gain.2))
                 (<= (* state.alpha reading.loop_gain.2)
                     (* limits.loop_gain_max 1000000000))))
-      (a!13 (and (<= 0 reading.entropy_rate)
+      (a!15 (and (<= 0 reading.entropy_rate)
                  (<= reading.entropy_rate limits.entropy_severe)
                  (<= limits.h_internal_severe reading.h_internal)
                  (>= 1000000000 reading.h_internal)
@@ -149,13 +167,13 @@
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.1))
                  (<= 0 (* state.alpha reading.loop_gain.2))
                  (>= 367879441000000000 (* state.alpha reading.loop_gain.2))))
-      (a!22 (and a!8
+      (a!24 (and a!8
                  (= comparison.tolerance comparison.tolerance)
                  (= limits.tolerance_max limits.tolerance_max)
                  (= (- comparison.before comparison.tolerance)
                     (- comparison.before comparison.tolerance))
                  (= comparison.after comparison.after)))
-      (a!25 (and a!8
+      (a!30 (and a!8
                  (= reading.entropy_rate reading.entropy_rate)
                  (= limits.entropy_severe limits.entropy_severe)
                  (= limits.h_internal_severe limits.h_internal_severe)
@@ -179,155 +197,269 @@
                  (= (* state.alpha reading.loop_gain.2)
                     (* state.alpha reading.loop_gain.2)))))
 (let ((a!9 (or (not (and (and a!2 a!6) a!7)) a!8))
-      (a!10 (not (and (and (and a!2 a!6) (not a!7))
-                      (< (+ state.reverts 1) limits.reverts_max))))
-      (a!11 (not (and (and (and a!2 a!6) (not a!7))
-                      (>= (+ state.reverts 1) limits.reverts_max))))
-      (a!14 (and a!13
+      (a!11 (not (and (and (and a!2 a!6) (not a!10)) (not a!7))))
+      (a!12 (and (and (and (and a!2 a!6) a!10) (not a!7))
+                 (< (+ state.reverts 1) limits.reverts_max)))
+      (a!13 (and (and (and (and a!2 a!6) a!10) (not a!7))
+                 (>= (+ state.reverts 1) limits.reverts_max)))
+      (a!16 (and a!15
                  (<= 0 (+ state.reverts 1))
                  (<= (+ state.reverts 1) (- limits.reverts_max 1))))
-      (a!17 (and a!13
+      (a!19 (and a!15
                  (<= 0 state.reverts)
                  (<= state.reverts (- limits.reverts_max 1))))
-      (a!21 (and (not (not a!2)) (not (and (and a!2 a!6) a!7)))))
-(let ((a!15 (and (and (and a!2 (not a!6)) (not a!12)) a!14))
-      (a!16 (and (and (and a!2 (not a!6)) (not a!12)) (not a!14)))
-      (a!18 (and (and (and a!2 (not a!6)) a!12) a!17))
-      (a!19 (and (and (and a!2 (not a!6)) a!12) (not a!17))))
-(let ((a!20 (not (and (not (not a!2))
+      (a!23 (and (not (not a!2)) (not (and (and a!2 a!6) a!7))))
+      (a!41 (or (not (and (and a!2 a!6) a!10)) a!8))
+      (a!43 (and (not (not a!2)) (not (and (and a!2 a!6) a!10))))
+      (a!44 (or (not (and (and a!2 a!6) (not a!10)))
+                (and a!8
+                     (= (* state.good reading.drive.0)
+                        (* state.good reading.drive.0))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.drive.1)
+                        (* state.good reading.drive.1))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.drive.2)
+                        (* state.good reading.drive.2))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.loop_gain.0)
+                        (* state.good reading.loop_gain.0))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))
+                     (= (* state.good reading.loop_gain.1)
+                        (* state.good reading.loop_gain.1))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))
+                     (= (* state.good reading.loop_gain.2)
+                        (* state.good reading.loop_gain.2))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))))))
+(let ((a!17 (and (and (and a!2 (not a!6)) (not a!14)) a!16))
+      (a!18 (and (and (and a!2 (not a!6)) (not a!14)) (not a!16)))
+      (a!20 (and (and (and a!2 (not a!6)) a!14) a!19))
+      (a!21 (and (and (and a!2 (not a!6)) a!14) (not a!19)))
+      (a!27 (or a!11
+                (and a!24
+                     (= (* state.good reading.drive.0)
+                        (* state.good reading.drive.0))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.drive.1)
+                        (* state.good reading.drive.1))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.drive.2)
+                        (* state.good reading.drive.2))
+                     (= (* limits.drive_max 1000000000)
+                        (* limits.drive_max 1000000000))
+                     (= (* state.good reading.loop_gain.0)
+                        (* state.good reading.loop_gain.0))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))
+                     (= (* state.good reading.loop_gain.1)
+                        (* state.good reading.loop_gain.1))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))
+                     (= (* state.good reading.loop_gain.2)
+                        (* state.good reading.loop_gain.2))
+                     (= (* limits.loop_gain_max 1000000000)
+                        (* limits.loop_gain_max 1000000000))))))
+(let ((a!22 (not (and (not (not a!2))
                       a!9
-                      a!10
                       a!11
-                      (or (not a!15) a!8)
-                      (not a!16)
-                      (or (not a!18) a!8)
-                      (not a!19))))
-      (a!23 (not (and a!21
-                      (or a!10 a!22)
-                      (or a!11 a!22)
-                      (not a!15)
-                      (not a!16)
+                      (not a!12)
+                      (not a!13)
+                      (or (not a!17) a!8)
                       (not a!18)
-                      (not a!19))))
-      (a!26 (or (not a!16)
-                (and a!25
+                      (or (not a!20) a!8)
+                      (not a!21))))
+      (a!25 (not (and (and a!23 a!11)
+                      (or (not a!12) a!24)
+                      (or (not a!13) a!24)
+                      (not a!17)
+                      (not a!18)
+                      (not a!20)
+                      (not a!21))))
+      (a!28 (not (and a!23
+                      a!27
+                      (not a!12)
+                      (not a!13)
+                      (not a!17)
+                      (not a!18)
+                      (not a!20)
+                      (not a!21))))
+      (a!29 (and (and a!23 a!11) (not a!12) (not a!13) (not a!17)))
+      (a!31 (or (not a!18)
+                (and a!30
                      (= state.reverts (+ state.reverts 1))
                      (= (- limits.reverts_max 1) (- limits.reverts_max 1)))))
-      (a!27 (or (not a!19)
-                (and a!25
+      (a!32 (or (not a!21)
+                (and a!30
                      (= state.reverts state.reverts)
                      (= (- limits.reverts_max 1) (- limits.reverts_max 1)))))
-      (a!29 (or (not a!16)
-                (and a!25
+      (a!34 (or (not a!18)
+                (and a!30
                      (= (+ state.reverts 1) (+ state.reverts 1))
                      (= (- limits.reverts_max 1) (- limits.reverts_max 1)))))
-      (a!30 (or (not a!19)
-                (and a!25
+      (a!35 (or (not a!21)
+                (and a!30
                      (= (+ state.reverts 1) state.reverts)
                      (= (- limits.reverts_max 1) (- limits.reverts_max 1)))))
-      (a!32 (and (or (not (not a!2)) a!1)
+      (a!37 (and (or (not (not a!2)) a!1)
                  (not (and (and a!2 a!6) a!7))
-                 a!10
                  a!11
-                 (not a!15)
-                 (not a!16)
+                 (not a!12)
+                 (not a!13)
+                 (not a!17)
                  (not a!18)
-                 (not a!19)))
-      (a!34 (and (not (not a!2))
+                 (not a!20)
+                 (not a!21)))
+      (a!42 (and (not (not a!2))
+                 a!41
+                 (not (and (and a!2 a!6) (not a!10)))
+                 (or (not a!17) a!8)
+                 (not a!18)
+                 (or (not a!20) a!8)
+                 (not a!21)))
+      (a!45 (not (and a!43 a!44 (not a!17) (not a!18) (not a!20) (not a!21))))
+      (a!46 (and a!43 (not (and (and a!2 a!6) (not a!10))) (not a!17)))
+      (a!49 (and (or (not (not a!2)) a!1)
+                 (not (and (and a!2 a!6) a!10))
+                 (not (and (and a!2 a!6) (not a!10)))
+                 (not a!17)
+                 (not a!18)
+                 (not a!20)
+                 (not a!21)))
+      (a!52 (and (not (not a!2))
                  (or (not (and a!2 a!6)) a!8)
-                 (or (not a!15) a!8)
-                 (not a!16)
-                 (or (not a!18) a!8)
-                 (not a!19)))
-      (a!35 (and (not (not a!2)) (not (and a!2 a!6)) (not a!15)))
-      (a!38 (and (or (not (not a!2)) a!1)
-                 (not (and a!2 a!6))
-                 (not a!15)
-                 (not a!16)
+                 (or (not a!17) a!8)
                  (not a!18)
-                 (not a!19))))
-(let ((a!24 (and (= state.mode 3)
+                 (or (not a!20) a!8)
+                 (not a!21)))
+      (a!53 (and (not (not a!2)) (not (and a!2 a!6)) (not a!17)))
+      (a!56 (and (or (not (not a!2)) a!1)
+                 (not (and a!2 a!6))
+                 (not a!17)
+                 (not a!18)
+                 (not a!20)
+                 (not a!21))))
+(let ((a!26 (and (= state.mode 3)
                  (= state.kind 0)
                  (= state.resume 0)
                  a!2
                  a!6
                  (not a!7)
+                 a!10
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!23))
-      (a!28 (not (and (and a!21 a!10 a!11 (not a!15)) a!26 (not a!18) a!27)))
-      (a!31 (not (and (and a!21 a!10 a!11 (not a!15)) a!29 (not a!18) a!30)))
+                 a!25))
       (a!33 (and (= state.mode 3)
                  (= state.kind 0)
+                 (= state.resume 0)
+                 a!2
+                 (not a!6)
+                 a!14
+                 (not a!19)
+                 (not (and a!29 a!31 (not a!20) a!32))))
+      (a!36 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 0)
+                 a!2
+                 (not a!6)
+                 (not a!14)
+                 (not a!16)
+                 (not (and a!29 a!34 (not a!20) a!35))))
+      (a!38 (and (= state.mode 3)
+                 (= state.kind 0)
                  (= state.resume 1)
                  a!2
                  a!6
                  (not a!7)
+                 a!10
                  (not (< (+ state.reverts 1) limits.reverts_max))
-                 a!23))
-      (a!36 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!2
-                 (not a!6)
-                 a!12
-                 (not a!17)
-                 (not (and a!35 a!26 (not a!18) a!27))))
-      (a!37 (and (= state.mode 3)
-                 (= state.kind 1)
-                 (= state.resume 0)
-                 a!2
-                 (not a!6)
-                 (not a!12)
-                 (not a!14)
-                 (not (and a!35 a!29 (not a!18) a!30))))
+                 a!25))
       (a!39 (and (= state.mode 3)
-                 (= state.kind 1)
+                 (= state.kind 0)
                  (= state.resume 1)
                  a!2
                  (not a!6)
-                 a!12
-                 (not a!17)
-                 (not (and a!35 a!26 (not a!18) a!27))))
+                 a!14
+                 (not a!19)
+                 (not (and a!29 a!31 (not a!20) a!32))))
       (a!40 (and (= state.mode 3)
+                 (= state.kind 0)
+                 (= state.resume 1)
+                 a!2
+                 (not a!6)
+                 (not a!14)
+                 (not a!16)
+                 (not (and a!29 a!34 (not a!20) a!35))))
+      (a!47 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!2
+                 (not a!6)
+                 a!14
+                 (not a!19)
+                 (not (and a!46 a!31 (not a!20) a!32))))
+      (a!48 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 0)
+                 a!2
+                 (not a!6)
+                 (not a!14)
+                 (not a!16)
+                 (not (and a!46 a!34 (not a!20) a!35))))
+      (a!50 (and (= state.mode 3)
                  (= state.kind 1)
                  (= state.resume 1)
                  a!2
                  (not a!6)
-                 (not a!12)
+                 a!14
+                 (not a!19)
+                 (not (and a!46 a!31 (not a!20) a!32))))
+      (a!51 (and (= state.mode 3)
+                 (= state.kind 1)
+                 (= state.resume 1)
+                 a!2
+                 (not a!6)
                  (not a!14)
-                 (not (and a!35 a!29 (not a!18) a!30))))
-      (a!41 (and (= state.mode 3)
+                 (not a!16)
+                 (not (and a!46 a!34 (not a!20) a!35))))
+      (a!54 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
                  a!2
                  (not a!6)
-                 a!12
-                 (not a!17)
-                 (not (and a!35 a!26 (not a!18) a!27))))
-      (a!42 (and (= state.mode 3)
+                 a!14
+                 (not a!19)
+                 (not (and a!53 a!31 (not a!20) a!32))))
+      (a!55 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 0)
                  a!2
                  (not a!6)
-                 (not a!12)
                  (not a!14)
-                 (not (and a!35 a!29 (not a!18) a!30))))
-      (a!43 (and (= state.mode 3)
+                 (not a!16)
+                 (not (and a!53 a!34 (not a!20) a!35))))
+      (a!57 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!2
                  (not a!6)
-                 a!12
-                 (not a!17)
-                 (not (and a!35 a!26 (not a!18) a!27))))
-      (a!44 (and (= state.mode 3)
+                 a!14
+                 (not a!19)
+                 (not (and a!53 a!31 (not a!20) a!32))))
+      (a!58 (and (= state.mode 3)
                  (= state.kind 2)
                  (= state.resume 1)
                  a!2
                  (not a!6)
-                 (not a!12)
                  (not a!14)
-                 (not (and a!35 a!29 (not a!18) a!30)))))
+                 (not a!16)
+                 (not (and a!53 a!34 (not a!20) a!35)))))
   (or (and (= state.mode 0) (= state.kind 0) (= state.resume 0) (not a!1))
       (and (= state.mode 1) (= state.kind 0) (= state.resume 0) (not a!1))
       (and (= state.mode 2) (= state.kind 0) (= state.resume 0) (not a!1))
@@ -337,220 +469,226 @@
            a!2
            a!6
            a!7
-           a!20)
+           a!22)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            a!6
            (not a!7)
+           a!10
            (< (+ state.reverts 1) limits.reverts_max)
-           a!23)
-      a!24
+           a!25)
+      a!26
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
-           (not a!6)
-           a!12
-           a!17
-           a!20)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!12
-           (not a!17)
+           a!6
+           (not a!7)
+           (not a!10)
            a!28)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!12)
            a!14
-           a!20)
+           a!19
+           a!22)
+      a!33
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            a!2
            (not a!6)
-           (not a!12)
            (not a!14)
-           a!31)
+           a!16
+           a!22)
+      a!36
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 0)
            (not a!2)
-           (not a!32))
+           (not a!37))
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            a!6
            a!7
-           a!20)
+           a!22)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            a!6
            (not a!7)
+           a!10
            (< (+ state.reverts 1) limits.reverts_max)
-           a!23)
-      a!33
+           a!25)
+      a!38
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
-           (not a!6)
-           a!12
-           a!17
-           a!20)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!12
-           (not a!17)
+           a!6
+           (not a!7)
+           (not a!10)
            a!28)
       (and (= state.mode 3)
            (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!12)
            a!14
-           a!20)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!12)
-           (not a!14)
-           a!31)
-      (and (= state.mode 3)
-           (= state.kind 0)
-           (= state.resume 1)
-           (not a!2)
-           (not a!32))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           a!6
-           (not a!34))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           a!12
-           a!17
-           (not a!34))
-      a!36
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!12)
-           a!14
-           (not a!34))
-      a!37
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 0)
-           (not a!2)
-           (not a!38))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           a!6
-           (not a!34))
-      (and (= state.mode 3)
-           (= state.kind 1)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           a!12
-           a!17
-           (not a!34))
+           a!19
+           a!22)
       a!39
       (and (= state.mode 3)
-           (= state.kind 1)
+           (= state.kind 0)
            (= state.resume 1)
            a!2
            (not a!6)
-           (not a!12)
-           a!14
-           (not a!34))
+           (not a!14)
+           a!16
+           a!22)
       a!40
       (and (= state.mode 3)
+           (= state.kind 0)
+           (= state.resume 1)
+           (not a!2)
+           (not a!37))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           a!6
+           a!10
+           (not a!42))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           a!6
+           (not a!10)
+           a!45)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           a!14
+           a!19
+           (not a!42))
+      a!47
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!14)
+           a!16
+           (not a!42))
+      a!48
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 0)
+           (not a!2)
+           (not a!49))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           a!6
+           a!10
+           (not a!42))
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           a!6
+           (not a!10)
+           a!45)
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           a!14
+           a!19
+           (not a!42))
+      a!50
+      (and (= state.mode 3)
+           (= state.kind 1)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!14)
+           a!16
+           (not a!42))
+      a!51
+      (and (= state.mode 3)
            (= state.kind 1)
            (= state.resume 1)
            (not a!2)
-           (not a!38))
+           (not a!49))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            a!2
            a!6
-           (not a!34))
+           (not a!52))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            a!2
            (not a!6)
-           a!12
-           a!17
-           (not a!34))
-      a!41
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 0)
-           a!2
-           (not a!6)
-           (not a!12)
            a!14
-           (not a!34))
-      a!42
+           a!19
+           (not a!52))
+      a!54
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 0)
+           a!2
+           (not a!6)
+           (not a!14)
+           a!16
+           (not a!52))
+      a!55
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 0)
            (not a!2)
-           (not a!38))
+           (not a!56))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!2
            a!6
-           (not a!34))
+           (not a!52))
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            a!2
            (not a!6)
-           a!12
-           a!17
-           (not a!34))
-      a!43
-      (and (= state.mode 3)
-           (= state.kind 2)
-           (= state.resume 1)
-           a!2
-           (not a!6)
-           (not a!12)
            a!14
-           (not a!34))
-      a!44
+           a!19
+           (not a!52))
+      a!57
+      (and (= state.mode 3)
+           (= state.kind 2)
+           (= state.resume 1)
+           a!2
+           (not a!6)
+           (not a!14)
+           a!16
+           (not a!52))
+      a!58
       (and (= state.mode 3)
            (= state.kind 2)
            (= state.resume 1)
            (not a!2)
-           (not a!38))))))))))
+           (not a!56))))))))))
 (check-sat)

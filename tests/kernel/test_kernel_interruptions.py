@@ -138,6 +138,33 @@ def test_a_decision_that_is_ended_half_way_leaves_the_engine_where_the_ledger_sa
     assert bench.kernel.alpha == fragile.engine_alpha
 
 
+class Unspeakable(BaseException):
+    """What a second Ctrl-C comes to that meets the first one while it is being told."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["ledger before", "ledger after", "engine before", "engine after"])
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_decision_that_is_ended_twice_leaves_the_kernel_closed_and_alpha_owed(event: str, at: str) -> None:
+    begin, call = EVENTS[event]
+    bench = Bench(begin=begin)
+    fragile = Fragile(bench, Unspeakable(), at)
+    raised = outcome_of(lambda: call(bench))
+    if fragile.error is not None:
+        assert raised is None
+        return
+    assert isinstance(raised, KeyboardInterrupt)
+    with pytest.raises(LedgerUnavailableError, match="interrupted, kernel closed"):
+        bench.kernel.freeze("ines", "stop")
+    readings = {told(begin, fragile.entries)}
+    if fragile.is_unsure:
+        readings.add(told(begin, fragile.entries[:-1]))
+    assert fragile.engine_alpha in readings
+    assert (bench.kernel.alpha, bench.kernel.mode is Mode.TRIAL) == (fragile.engine_alpha, False)
+
+
 def test_a_policy_that_was_not_recorded_is_not_in_force() -> None:
     bench = Bench()
     bench.ledger.failure = OSError("disk gone")
@@ -183,7 +210,7 @@ def test_a_trial_of_the_alpha_in_force_ends_with_its_ledger() -> None:
     bench.ledger.failure = OSError("disk gone")
     with pytest.raises(LedgerUnavailableError):
         bench.kernel.miss("controller", "blind")
-    assert (bench.kernel.mode, bench.engine.applied) == (Mode.READY, [])
+    assert (bench.kernel.mode, bench.engine.applied) == (Mode.READY, [1.0])
 
 
 def test_a_trial_that_is_settled_while_it_is_found_overdue_is_not_missed() -> None:

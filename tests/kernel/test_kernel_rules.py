@@ -8,6 +8,7 @@ from kernel_bench import LIMITS, reading, state
 from kernel import Comparison, Kind, Limits, Mode, Outcome, Reading, State, rules
 from kernel.limits import CYCLE_LAST, LOOP_GAIN_FOLD, hold, limits_checks
 from kernel.quantity import NANO, Nano
+from kernel.state import SCALES
 
 EQUAL = Comparison(Nano(0), Nano(0), Nano(0))
 STEP = LIMITS.step_max
@@ -160,6 +161,27 @@ def test_a_safe_probe_returns_whatever_it_measured() -> None:
     after, verdict = rules.settle(LIMITS, trial(Kind.PROBE, reverts=1), reading(2, NANO + STEP), EQUAL)
     assert verdict.outcome is Outcome.RETURNED
     assert after == state(cycle=2, reverts=1)
+
+
+@pytest.mark.parametrize("reverts", [0, LIMITS.reverts_max - 1])
+@pytest.mark.parametrize(
+    ("gain", "most"),
+    [("drive", LIMITS.drive_max), ("loop_gain", LIMITS.loop_gain_max)],
+)
+@pytest.mark.parametrize("kind", [Kind.STEP, Kind.PROBE])
+def test_a_trial_is_not_taken_back_past_the_gains_that_it_measured(
+    kind: Kind, gain: str, most: int, reverts: int
+) -> None:
+    down = NANO - STEP
+    least = most * NANO // down
+    opened = trial(kind, -STEP, reverts=reverts)
+    worse = Comparison(Nano(NANO), Nano(0), Nano(0))
+    for scale in range(3):
+        figures = tuple(Nano(least if one == scale else 0) for one in range(3))
+        after, verdict = rules.settle(LIMITS, opened, reading(2, down, **{gain: figures}), worse)
+        assert verdict.outcome is Outcome.RETREATED
+        assert after == state(alpha=down, cycle=2, reverts=reverts)
+        assert f"{gain}[{SCALES[scale]}]" in [check[0] for check in verdict.broken]
 
 
 def test_a_restore_is_committed_on_safety_alone() -> None:

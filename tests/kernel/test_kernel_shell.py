@@ -59,6 +59,26 @@ def test_an_engine_that_does_not_take_the_first_alpha_stops_the_start() -> None:
     assert [entry.event for entry in ledger.entries] == ["start", "actuator_failed"]
 
 
+def test_an_engine_that_does_not_take_the_first_alpha_at_once_is_no_emergency() -> None:
+    ledger, engine = MemoryLedger(), RecordingEngine()
+    answers = iter([True, False])
+    engine.refuses = lambda alpha: next(answers)
+    with pytest.raises(ActuatorError, match="engine cannot take"):
+        SafetyKernel.start(LIMITS, 1.0, ledger, engine, SignatureBook(), actor="ines", reason="x")
+    assert [entry.verdict.outcome for entry in ledger.entries] == [Outcome.STARTED, Outcome.ABORTED]
+
+
+def test_a_new_history_keeps_the_deadline_it_was_given() -> None:
+    kernel = SafetyKernel.start(
+        LIMITS, 1.0, MemoryLedger(), RecordingEngine(), SignatureBook(), -1.0, actor="ines", reason="x"
+    )
+    kernel.propose(step(1.01), reading(1, NANO))
+    # No age is within a deadline that is over before the trial begins.
+    entry = kernel.expire_overdue_trial("watchdog")
+    assert entry is not None
+    assert "deadline -1.000 s" in entry.reason
+
+
 def test_the_record_is_durable_before_alpha_moves(bench: Bench) -> None:
     seen: list[int] = []
     bench.engine.refuses = lambda alpha: bool(seen.append(len(bench.ledger.entries)))
@@ -141,6 +161,12 @@ def test_an_engine_that_lost_alpha_is_brought_back_to_it_in_an_emergency(bench: 
     assert bench.engine.applied[-1] == bench.kernel.alpha == 0.8
 
 
+def test_the_cycle_that_latches_brings_the_engine_to_alpha_where_alpha_stays() -> None:
+    bench = Bench(begin=state(alpha=LIMITS.alpha_safe, missed=LIMITS.missed_max - 1))
+    entry = bench.kernel.miss("controller", "blind")
+    assert (entry.verdict.outcome, bench.engine.applied) == (Outcome.LATCHED, [0.8])
+
+
 def test_a_granted_alpha_that_the_engine_refuses_leaves_all_as_it_was(bench: Bench) -> None:
     bench.engine.refuses = lambda alpha: alpha > 1.0
     entry = bench.kernel.propose(step(1.01), reading(1, NANO))
@@ -217,6 +243,15 @@ def test_a_reading_that_does_not_settle_a_trial_does_not_lengthen_it(bench: Benc
     assert (stale.verdict.outcome, bench.kernel.trial_age_s) == (Outcome.REFUSED, 4.0)
     bench.now_s += 1.5
     assert bench.kernel.expire_overdue_trial("watchdog") is not None
+
+
+def test_each_trial_has_an_age_of_its_own(bench: Bench) -> None:
+    bench.kernel.propose(step(1.01), reading(1, NANO))
+    bench.kernel.settle(reading(2, 1_010_000_000), EQUAL, "controller", "measured")
+    bench.now_s += 60.0
+    bench.kernel.propose(step(1.02), reading(2, 1_010_000_000))
+    assert bench.kernel.trial_age_s == 0.0
+    assert bench.kernel.expire_overdue_trial("watchdog") is None
 
 
 @pytest.mark.parametrize("now_s", [99.0, float("nan")])

@@ -1,7 +1,6 @@
 """no_commit_without_safe_measurement: a rollback target that is the trial itself."""
 
 from kernel.rules import (
-    EMERGENCY,
     NANO,
     Check,
     Comparison,
@@ -13,6 +12,7 @@ from kernel.rules import (
     Transition,
     Verdict,
     _read,
+    _take_back,
     hold,
 )
 
@@ -21,16 +21,11 @@ def _settle_safe(
     limits: Limits, state: State, reading: Reading, comparison: Comparison, checks: tuple[Check, ...]
 ) -> Transition:
     if state.kind == Kind.PROBE:
-        returned = _read(state, state.resume, state.good, reading, state.reverts)
-        return returned, Verdict(Outcome.RETURNED, checks)
+        return _take_back(limits, state, reading, checks)
     evidence = (
         ("tolerance", NANO, 0, comparison.tolerance, limits.tolerance_max),
         ("coherence", NANO, comparison.before - comparison.tolerance, comparison.after, NANO),
     )
     if state.kind == Kind.RESTORE or hold(evidence):
         return _read(state, state.resume, state.good, reading, 0), Verdict(Outcome.COMMITTED, checks)
-    checks = (*checks, *evidence)
-    reverts = state.reverts + 1
-    if reverts < limits.reverts_max:
-        return _read(state, state.resume, state.good, reading, reverts), Verdict(Outcome.REVERTED, checks)
-    return _read(state, EMERGENCY, state.good, reading, reverts), Verdict(Outcome.LATCHED, checks)
+    return _take_back(limits, state, reading, (*checks, *evidence))
