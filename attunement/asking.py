@@ -9,6 +9,7 @@ import attrs
 
 from attunement.foreign import described
 from attunement.isolated import IsolatedOptimizer
+from kernel.quantity import name_of_type
 from optimizers.protocol import HOLD, Hold, Mode, Optimizer, Outcome, Suggestion
 
 REASON_MOST = 200
@@ -129,10 +130,10 @@ def _plain(wish: object) -> Suggestion | Hold | Fault:
     if wish is HOLD:
         return HOLD
     if not isinstance(wish, Suggestion):
-        return Fault(f"optimizer answered with a {type(wish).__name__}, must be a Suggestion or HOLD")
+        return Fault(f"optimizer answered with a {name_of_type(wish)}, must be a Suggestion or HOLD")
     alpha, probe = wish.alpha, wish.probe
     if type(probe) is not bool:
-        return Fault(f"probe is of type {type(probe).__name__}, must be true or false")
+        return Fault(f"probe is of type {name_of_type(probe)}, must be true or false")
     return Suggestion(alpha, probe)
 
 

@@ -4,8 +4,10 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
+from importlib.abc import SourceLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import kernel
 import kernel.limits
@@ -22,6 +24,7 @@ _PARTS = {
     "shell": (kernel, kernel.safety_kernel),
 }
 _HELD = {"sources": "proved", "shell": "tested with it"}
+_THEOREMS = frozenset(f"T{number}" for number in range(1, 14))
 
 
 class UnverifiedKernelError(Exception):
@@ -29,7 +32,10 @@ class UnverifiedKernelError(Exception):
 
 
 def doubts(certificate: Path | None = None) -> tuple[str, ...]:
-    """Compare the source of every module of the kernel, as imported, with the certificate.
+    """Compare every module of the kernel with the certificate: its source, and what was loaded for it.
+
+    A bytecode file beside the source is trusted by Python if it names the source's size and time; whether it
+    was compiled from that source is asked here.
 
     Args:
         certificate: The certificate's file, None for the one that ships with the proofs.
@@ -41,8 +47,13 @@ def doubts(certificate: Path | None = None) -> tuple[str, ...]:
     if path is None:
         return ("no certificate ships with this installation",)
     try:
-        certified = json.loads(path.read_text(encoding="utf-8"))["kernel"]
-        return tuple(doubt for part in _PARTS for doubt in _doubts_of(part, _digests(certified, part)))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        certified, unproved = told["kernel"], sorted(_THEOREMS - _proved(told["theorems"]))
+        return (
+            *(doubt for part in _PARTS for doubt in _doubts_of(part, _digests(certified, part))),
+            *(f"kernel/{_stem(module)}.py is not what was loaded" for module in _changed_modules()),
+            *([f"the certificate does not prove {', '.join(unproved)}"] if unproved else ()),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         return (f"certificate {path} cannot be read: {error}",)
 
@@ -77,6 +88,33 @@ def _digests(certified: Mapping[str, object], part: str) -> Mapping[str, str]:
     return digests
 
 
+def _proved(theorems: list[dict[str, Any]]) -> set[str]:
+    return {theorem["identifier"] for theorem in theorems if theorem["goals"]}
+
+
+def _changed_modules() -> list[ModuleType]:
+    return [module for part in _PARTS.values() for module in part if not _is_its_source(module)]
+
+
+def _is_its_source(module: ModuleType) -> bool:
+    loader = None if module.__spec__ is None else module.__spec__.loader
+    if not isinstance(loader, SourceLoader):
+        return False
+    try:
+        compiled = compile(_source(module), module.__file__ or "", "exec", dont_inherit=True)
+        return loader.get_code(module.__name__) == compiled
+    except (SyntaxError, ImportError):
+        # It is another source by now than when it was imported.
+        return False
+
+
 def _named_digest(module: ModuleType) -> tuple[str, str]:
-    path = Path(module.__file__ or "")
-    return path.stem, hashlib.sha256(path.read_bytes()).hexdigest()
+    return _stem(module), hashlib.sha256(_source(module)).hexdigest()
+
+
+def _stem(module: ModuleType) -> str:
+    return Path(module.__file__ or "").stem
+
+
+def _source(module: ModuleType) -> bytes:
+    return Path(module.__file__ or "").read_bytes()

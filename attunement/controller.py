@@ -23,7 +23,7 @@ from kernel import (
     Reading,
     SafetyKernel,
 )
-from kernel.limits import hold
+from kernel.limits import CYCLE_LAST, hold
 from kernel.quantity import to_float
 from kernel.rules import safety_checks
 from kernel.safety_kernel import ReentrantCallError
@@ -179,6 +179,8 @@ class LambdaAttunementController:
                 return self._unseen(str(error))
             if not reading.cycle > self._last_cycle:
                 return self._unseen(f"no new sample since cycle {self._last_cycle}")
+            if not reading.cycle <= CYCLE_LAST:
+                return self._unseen(f"cycle is {reading.cycle}, must not exceed {CYCLE_LAST}")
             self._last_cycle, self._reading = reading.cycle, reading
             if reading.alpha != self._kernel.state.alpha:
                 return self._missed(f"measured at α = {measurement.alpha}, in force is {self._kernel.alpha}")
@@ -227,7 +229,8 @@ class LambdaAttunementController:
         self._acceptance.ceiling = self._kernel.limits.tolerance_max
         comparison = self._acceptance.compare(objective)
         entry = self._kernel.settle(reading, comparison, ACTOR, "trial measured")
-        if entry.verdict.outcome is Outcome.COMMITTED:
+        if entry.after.alpha == reading.alpha:
+            # Committed, or kept because the way back is the worse one: the next trial is compared with this.
             self._acceptance.stay(alpha, objective)
         return entry
 

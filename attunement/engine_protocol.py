@@ -47,7 +47,7 @@ class MeasuredEngine(AttunableEngine, Protocol):
         """The α that the newest cycle ran with."""
 
     def on_cycle_end(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called after every cycle."""
+        """Have ``callback`` called after every cycle, with no lock held that `set_alpha_multiplier` takes."""
 
     def normalize_C(self, c: float) -> float:
         """Map a mean square of Ω onto [0, 1], monotonically."""

@@ -1,5 +1,7 @@
 """What foreign code says of itself, made fit to be shown and recorded."""
 
+from kernel.quantity import name_of_type
+
 TEXT_MAX = 400
 
 
@@ -17,7 +19,7 @@ def escaped(text: str) -> str:
 
 def described(error: BaseException) -> str:
     """Name an exception and what it says, whatever its class does."""
-    name = type(error).__name__
+    name = name_of_type(error)
     try:
         return printable(f"{name}: {error}")
     except BaseException:  # noqa: BLE001 - an exception's own text may raise

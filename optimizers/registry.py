@@ -17,8 +17,6 @@ from optimizers.hold import HoldStill
 from optimizers.kalman import KalmanTuner
 from optimizers.pid import PidAdjuster
 from optimizers.protocol import Optimizer, Space
-from optimizers.safe_gp import SafeGp
-from optimizers.slsqp import SlsqpSurrogate
 from optimizers.supervisor import Supervisor
 
 AUTO: Final = "auto"
@@ -88,6 +86,19 @@ def _kalman(space: Space, seed: int, arguments: _Arguments) -> KalmanTuner:
     return KalmanTuner(space, seed=seed, **chosen)
 
 
+def _slsqp(space: Space, seed: int, arguments: _Arguments) -> Optimizer:
+    # Here and below: to import SciPy takes longer than most commands, of which few make an optimizer.
+    from optimizers.slsqp import SlsqpSurrogate
+
+    return SlsqpSurrogate(space, seed=seed, **arguments["slsqp"])
+
+
+def _safe_gp(space: Space, seed: int, arguments: _Arguments) -> Optimizer:
+    from optimizers.safe_gp import SafeGp
+
+    return SafeGp(space, seed=seed, **arguments["safe_gp"])
+
+
 def _adversary(strategy: str, space: Space, seed: int, _arguments: _Arguments) -> Optimizer:
     return Adversary(space, strategy, seed)
 
@@ -95,12 +106,12 @@ def _adversary(strategy: str, space: Space, seed: int, _arguments: _Arguments) -
 _FACTORIES: Final[dict[str, Callable[[Space, int, _Arguments], Optimizer]]] = {
     "gradient": lambda space, seed, arguments: GradientAscent(space, seed=seed, **arguments["gradient"]),
     "pid": lambda space, seed, arguments: PidAdjuster(space, seed=seed, **arguments["pid"]),
-    "slsqp": lambda space, seed, arguments: SlsqpSurrogate(space, seed=seed, **arguments["slsqp"]),
+    "slsqp": _slsqp,
     "supervisor": _supervisor,
     "extremum_seeking": lambda space, seed, arguments: ExtremumSeeker(
         space, seed=seed, **arguments["extremum_seeking"]
     ),
-    "safe_gp": lambda space, seed, arguments: SafeGp(space, seed=seed, **arguments["safe_gp"]),
+    "safe_gp": _safe_gp,
     "kalman": _kalman,
     "hold": lambda _space, _seed, _arguments: HoldStill(),
     **{f"adversary:{strategy}": partial(_adversary, strategy) for strategy in STRATEGIES},

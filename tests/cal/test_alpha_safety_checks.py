@@ -8,6 +8,7 @@ from ledger_bench import signers_of
 from attunement.assembly import Attunement
 from attunement.config import loads
 from kernel import Kind, Mode, Outcome
+from kernel.state import SCALES
 from optimizers import HOLD, Suggestion
 
 UP, DOWN = Suggestion(1.01), Suggestion(0.99)
@@ -110,6 +111,38 @@ def test_a_trial_that_moved_towards_safety_is_kept_under_an_unsafe_reading(attun
     assert loop.decisions()[-1] == ("settle", "retreated")
     assert loop.kernel.alpha == 0.99
     assert loop.kernel.state.reverts == 0
+
+
+def test_what_follows_a_kept_trial_is_compared_with_what_it_measured(attune, scripted_engine, wishes, bodies):
+    measured = {1.0: 0.9, 0.99: 0.5, 0.98: 0.5}
+    engine = scripted_engine(coherence=measured.__getitem__)
+    loop = begun(attune, engine, wishes(DOWN, Suggestion(0.98)), 1)
+    # Above κ·exp(−κ) at 0.99, below it at 0.98.
+    engine.loop_gain = 0.3705
+    engine.run(1)
+    engine.loop_gain = 0.2
+    engine.run(1)
+    assert loop.decisions()[2:] == [
+        ("settle", "retreated"),
+        ("propose", "accepted"),
+        ("settle", "committed"),
+    ]
+    assert bodies(loop.path)[-1]["comparison"]["before"] == 500_000_000
+
+
+def test_a_worse_trial_is_kept_where_the_way_back_is_past_the_gains_that_it_measured(
+    attune, scripted_engine, wishes
+):
+    engine = scripted_engine(coherence=lambda alpha: alpha / 2)
+    loop = begun(attune, engine, wishes(DOWN), 1)
+    # Below κ·exp(−κ) / 0.99, above it at 1.
+    engine.loop_gain = 0.368
+    engine.run(1)
+    assert loop.decisions()[-1] == ("settle", "retreated")
+    assert engine.applied == [1.0, 0.99]
+    assert loop.optimizer.told[-1].broken == ("coherence", *(f"loop_gain[{scale}]" for scale in SCALES))
+    engine.run(1)
+    assert (loop.kernel.mode, loop.kernel.alpha) == (Mode.READY, 0.99)
 
 
 def test_reverts_in_a_row_latch_the_emergency(attune, scripted_engine, wishes):

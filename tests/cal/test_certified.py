@@ -1,6 +1,11 @@
 """A kernel that is not the proved one does not run unnoticed."""
 
+import hashlib
+import importlib
 import json
+import marshal
+import struct
+from importlib.util import MAGIC_NUMBER, cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,9 @@ def shipped() -> dict[str, Any]:
     assert path is not None
     certificate: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return certificate
+
+
+SHIPPED = shipped()
 
 
 def written(tmp_path: Path, certificate: object) -> Path:
@@ -65,6 +73,57 @@ def test_a_proved_source_that_does_not_run_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_a_theorem_that_is_not_proved_is_named(tmp_path: Path) -> None:
+    certificate = shipped()
+    certificate["theorems"] = [one for one in certificate["theorems"] if one["identifier"] != "T5"]
+    certificate["theorems"][-1]["goals"] = []
+    last = certificate["theorems"][-1]["identifier"]
+    alone = [one for one in certificate["theorems"] if one["identifier"] == last][:-1]
+    missing = ["T5"] if alone else sorted(["T5", last])
+    assert doubts(written(tmp_path, certificate)) == (f"the certificate does not prove {', '.join(missing)}",)
+    certificate["theorems"] = []
+    (doubt,) = doubts(written(tmp_path, certificate))
+    assert doubt.count("T") == 13
+
+
+@pytest.mark.parametrize(("loaded", "is_named"), [("ALPHA_MAX = 1.2\n", False), ("ALPHA_MAX = 9.9\n", True)])
+def test_bytecode_that_was_not_compiled_from_the_source_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: str, is_named: bool
+) -> None:
+    source = tmp_path / f"rules_with_bytecode_{is_named}.py"
+    source.write_text("ALPHA_MAX = 1.2\n", encoding="utf-8")
+    # Python takes bytecode for that of a source of this time and size.
+    found = source.stat()
+    header = struct.pack("<4sIII", MAGIC_NUMBER, 0, int(found.st_mtime), found.st_size)
+    cached = Path(cache_from_source(str(source)))
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(header + marshal.dumps(compile(loaded, str(source), "exec")))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(source.stem)
+    assert float(loaded.split()[-1]) == module.ALPHA_MAX
+    # The digests are those of the source, and have nothing to say.
+    monkeypatch.setitem(certified._PARTS, "sources", (*certified._PARTS["sources"], module))
+    certificate = shipped()
+    certificate["kernel"]["sources"][source.stem] = hashlib.sha256(source.read_bytes()).hexdigest()
+    named = (f"kernel/{source.stem}.py is not what was loaded",) if is_named else ()
+    assert doubts(written(tmp_path, certificate)) == named
+
+
+def test_a_source_that_cannot_be_compiled_any_more_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "rules_changed_since.py"
+    source.write_text("ALPHA_MAX = 1.2\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module(source.stem)
+    source.write_text("ALPHA_MAX = (\n", encoding="utf-8")
+    monkeypatch.setitem(certified._PARTS, "sources", (*certified._PARTS["sources"], module))
+    assert doubts() == (
+        f"kernel/{source.stem}.py is not the source that was proved",
+        f"kernel/{source.stem}.py is not what was loaded",
+    )
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -74,6 +133,9 @@ def test_a_proved_source_that_does_not_run_is_named(tmp_path: Path) -> None:
         {"kernel": {"sources": {}, "shell": 7}},
         {"kernel": {"sources": {"rules": None}, "shell": {}}},
         {"kernel": {"sources": {}}},
+        {**SHIPPED, "theorems": 7},
+        {**SHIPPED, "theorems": [7]},
+        {**SHIPPED, "theorems": [{"identifier": "T1"}]},
     ],
 )
 def test_a_certificate_that_cannot_be_read_is_a_doubt(tmp_path: Path, broken: object) -> None:

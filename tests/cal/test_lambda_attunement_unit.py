@@ -304,6 +304,18 @@ def test_a_cycle_number_that_goes_back_is_never_a_reading(attune, scripted_engin
     assert loop.reports[-1].entries[0].reason == "no new sample since cycle 3"
 
 
+@pytest.mark.parametrize("beyond", [0, 2**70])
+def test_a_cycle_number_that_no_record_can_hold_is_a_missed_cycle(attune, scripted_engine, wishes, beyond):
+    loop = started(attune, scripted_engine(), wishes(Suggestion(1.01)), 1)
+    loop.engine.entropy_rate = 1.0
+    loop.engine.cycle = 2**63 - 1 + beyond
+    loop.engine.run(5)
+    assert loop.decisions()[2] == ("miss", "reverted")
+    assert [entry.event for report in loop.reports[1:] for entry in report.entries] == ["miss"] * 5
+    assert loop.reports[1].entries[0].reason == f"cycle is {2**63 + beyond}, must not exceed {2**63 - 1}"
+    assert loop.kernel.mode is Mode.EMERGENCY
+
+
 @pytest.mark.parametrize("figure", ["coherence", "entropy_rate", "h_internal", "drive", "loop_gain"])
 @pytest.mark.parametrize(
     "answer", [nan, inf, -inf, None, "0.5", [0.5], 1j, RuntimeError("sensor lost"), KeyError()], ids=repr

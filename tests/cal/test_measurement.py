@@ -214,3 +214,15 @@ def test_printable_text_stays_as_it_is():
 def test_an_exception_is_described_by_its_name_when_its_text_raises():
     assert described(SilentError()) == "SilentError"
     assert described(SystemExit(3)) == "SystemExit: 3"
+
+
+def test_a_class_has_no_say_in_how_its_exception_is_named():
+    class Meta(type):
+        @property
+        def __name__(cls):
+            raise SystemExit
+
+    class ForeignError(Exception, metaclass=Meta):
+        pass
+
+    assert described(ForeignError("x")) == "ForeignError: x"
