@@ -1,6 +1,8 @@
 # `make run` and `make test` do all their set-up in .venv; nothing else on the machine is touched.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Tests start some hundred commands, each of which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 DEMO := examples/simulator.yaml
 PACKAGES := kernel optimizers ledger attunement proofs
 SOAKED := tests/ledger/test_ledger_recovery.py tests/ledger/test_ledger_faults.py tests/integration/test_kill_rounds.py
