@@ -23,6 +23,8 @@ ASKED_OF_KERNEL: dict[Action, str] = {
 """The kernel's action that an order authorises; to persist is not the kernel's affair."""
 
 _LEAVES = {Action.UNFREEZE: Mode.FROZEN, Action.APPROVE: Mode.EMERGENCY}
+# Their subject ends with an α that the kernel takes in the end, or at the next start.
+_TOWARDS_ALPHA = {Action.OVERRIDE, Action.ROLLBACK, Action.PERSIST}
 
 
 def objections(
@@ -114,15 +116,21 @@ def _subject_objections(
     if action in (Action.ROLLBACK, Action.PERSIST) and not book.has_commit(*terms.subject):
         sequence, alpha = terms.subject
         yield f"record {sequence} is none of the newest commits of α = {to_float(alpha):.9f}"
-    if action is Action.PERSIST and not _admits(book, terms.subject[1]):
-        yield f"α = {to_float(terms.subject[1]):.9f} lies outside the policy in force"
+    if action in _TOWARDS_ALPHA:
+        yield from _outside(book, terms.subject[-1])
     if action is Action.POLICY and not (psi is not None and psi >= charter.psi_min):
         figure = "unknown" if psi is None else f"{to_float(psi):.9f}"
         yield f"Ψ is {figure}, must be at least {to_float(charter.psi_min):.9f}"
 
 
-def _admits(book: OrderBook, alpha: int) -> bool:
-    return book.limits is not None and book.limits.alpha_min <= alpha <= book.limits.alpha_max
+def _outside(book: OrderBook, alpha: int) -> Iterator[str]:
+    limits = book.limits
+    if limits is not None and limits.alpha_min <= alpha <= limits.alpha_max:
+        return
+    bounds = "a policy, and none is in force"
+    if limits is not None:
+        bounds = f"[{to_float(limits.alpha_min):.12g}, {to_float(limits.alpha_max):.12g}]"
+    yield f"α is {to_float(alpha):.12g}, must lie in {bounds}"
 
 
 def misfits(order: Order, signed: SignedOrder, alpha: int | None) -> Iterator[str]:

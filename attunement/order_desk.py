@@ -73,6 +73,15 @@ class _Waiting:
     tell: OnAnswer
 
 
+@attrs.frozen
+class _Walk:
+    """An order that moves α, from the α it found, nano, in so many trials."""
+
+    signed: SignedOrder
+    begun_at: int
+    trials: int
+
+
 class OrderDesk:
     """Hands orders to the kernel, one after the other; a freeze before all others.
 
@@ -94,7 +103,7 @@ class OrderDesk:
         self._required = required
         # Added to by any thread, taken from by the one that attends.
         self._queue: deque[_Waiting] = deque()
-        self._moving: SignedOrder | None = None
+        self._moving: _Walk | None = None
         self.answers: list[Answer] = []
         # Who is told of the order that is being carried out.
         self._tell: OnAnswer = self.answers.append
@@ -188,7 +197,7 @@ class OrderDesk:
             case Action.UNFREEZE | Action.APPROVE:
                 return self._answered(signed, (self._kernel.approve(kernel_order(signed, ()), reading),))
             case Action.OVERRIDE | Action.ROLLBACK:
-                return self._step(signed, reading)
+                return self._step(_Walk(signed, self._kernel.state.alpha, 0), reading)
             case Action.PERSIST:
                 is_authorised = self._governance.authorises(kernel_order(signed, terms.subject))
                 return self._answered(signed, (), is_authorised)
@@ -202,35 +211,46 @@ class OrderDesk:
         entries = (self._kernel.freeze(signed.terms.actor, signed.terms.reason),) if is_authorised else ()
         return self._answered(signed, entries, is_authorised)
 
-    def _go_on(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
+    def _go_on(self, walk: _Walk, reading: Reading) -> tuple[Entry, ...]:
         self._moving = None
-        underway = self._governance.book.underway
+        underway, signed = self._governance.book.underway, walk.signed
         if underway is not None and underway.order_id == signed.terms.order_id:
-            return self._step(signed, reading)
+            return self._step(walk, reading)
         alpha = self._kernel.state.alpha
         if alpha == signed.terms.subject[-1]:
             return self._answer(signed, False, (f"α = {to_float(alpha):.9f} is committed",))
         return self._answer(
-            signed, True, (f"given up at α = {to_float(alpha):.9f}: a step was taken back or α frozen",)
+            signed, True, ("given up: a step was taken back or α frozen", *self._way_of(walk))
         )
 
-    def _step(self, signed: SignedOrder, reading: Reading) -> tuple[Entry, ...]:
-        alpha, step_max = self._kernel.state.alpha, self._kernel.limits.step_max
+    def _step(self, walk: _Walk, reading: Reading) -> tuple[Entry, ...]:
+        signed, alpha, step_max = walk.signed, self._kernel.state.alpha, self._kernel.limits.step_max
         reached = alpha + max(-step_max, min(step_max, signed.terms.subject[-1] - alpha))
         entry = self._kernel.override(kernel_order(signed, (reached,)), to_float(reached), reading)
         if entry.verdict.outcome is Outcome.ACCEPTED:
-            self._moving = signed
+            self._moving = attrs.evolve(walk, trials=walk.trials + 1)
             return (entry,)
-        return self._answered(signed, (entry,))
+        return self._answered(signed, (entry,), way=self._way_of(walk))
+
+    def _way_of(self, walk: _Walk) -> tuple[str, ...]:
+        if walk.trials == 0:
+            return ()
+        begun_at, alpha = to_float(walk.begun_at), to_float(self._kernel.state.alpha)
+        trials = "1 trial" if walk.trials == 1 else f"{walk.trials} trials"
+        return (f"α is {alpha:.9f}: this order found it at {begun_at:.9f} and made {trials}",)
 
     def _answered(
-        self, signed: SignedOrder, entries: tuple[Entry, ...], is_authorised: bool = True
+        self,
+        signed: SignedOrder,
+        entries: tuple[Entry, ...],
+        is_authorised: bool = True,
+        way: tuple[str, ...] = (),
     ) -> tuple[Entry, ...]:
         refused = [entry for entry in entries if entry.verdict.outcome is REFUSED]
         broken = [line for entry in refused for line in sentences(entry.verdict)]
         is_refused = bool(refused) or not is_authorised
         outcomes = [entry.verdict.outcome.value for entry in entries] or ["recorded"]
-        said = (*self._governance.objected, *broken) if is_refused else tuple(outcomes)
+        said = (*self._governance.objected, *broken, *way) if is_refused else tuple(outcomes)
         return self._answer(signed, is_refused, said, entries)
 
     def _answer(

@@ -56,6 +56,8 @@ def test_a_loop_is_frozen_unfrozen_and_moved(cli, site, loop):
     told = json.loads(out)
     # An optimizer's trial, or noise, may take the operator's step back: both answers are the kernel's.
     assert (code, told["state"]) in ((0, "done"), (3, "refused"))
+    code, out, _ = cli("override", *signed, "--alpha", "-5")
+    assert (code, "refused: α is -5, must lie in [0.8, 1.2]" in out) == (3, True)
     code, _, err = cli("rollback", *signed)
     assert (code, "name the commit by --alpha or --record" in err) == (2, True)
     code, _, err = cli("override", *signed)

@@ -16,6 +16,7 @@ INES, OMAR = (SigningKey(bytes([number] * 32)) for number in (21, 22))
 ONE = Charter((Operator("ines", INES.verify_key),))
 BOTH = Charter((Operator("ines", INES.verify_key), Operator("omar", OMAR.verify_key)), quorum=2)
 DELTA = 20_000_000
+GIVEN_UP = "given up: a step was taken back or α frozen"
 
 
 def begun(attune, engine, wishes, *answers, charter=ONE, cycles=1, **settings):
@@ -143,17 +144,33 @@ def test_an_override_that_breaks_a_limit_on_its_way_stops_before_it(attune, scri
     handed_in(loop, Action.OVERRIDE, (1_100_000_000,), cycles=4)
     assert loop.kernel.state.good == 1_020_000_000
     assert answers(loop) == [
-        ("override", True, ("given up at α = 1.020000000: a step was taken back or α frozen",))
+        (
+            "override",
+            True,
+            (GIVEN_UP, "α is 1.020000000: this order found it at 1.000000000 and made 2 trials"),
+        )
     ]
     loop.engine.run(5)
     assert loop.kernel.state.good == 1_020_000_000
 
 
-def test_an_override_out_of_bounds_is_refused_at_the_bound(attune, scripted_engine, wishes):
+@pytest.mark.parametrize("target", [-5_000_000_000, 98_000_000, 799_999_999, 1_200_000_001, 2**62], ids=str)
+def test_an_override_to_an_alpha_out_of_the_limits_moves_nothing(attune, scripted_engine, wishes, target):
     loop = begun(attune, scripted_engine(), wishes)
-    handed_in(loop, Action.OVERRIDE, (1_205_000_000,), cycles=12)
-    assert loop.kernel.alpha == 1.2
-    assert answers(loop) == [("override", True, ("alpha is 1.205, must lie in [0.8, 1.2]",))]
+    applied = list(loop.engine.applied)
+    handed_in(loop, Action.OVERRIDE, (target,), cycles=12)
+    assert (loop.kernel.alpha, loop.engine.applied) == (1.0, applied)
+    objected = f"α is {target / 1e9:.12g}, must lie in [0.8, 1.2]"
+    ((action, is_refused, said),) = answers(loop)
+    assert (action, is_refused, said[0]) == ("override", True, objected)
+    assert verdicts(loop)[-2:] == [("order", "refused"), ("override", "refused")]
+
+
+@pytest.mark.parametrize("target", [800_000_000, 1_200_000_000])
+def test_an_override_to_the_end_of_the_range_gets_there(attune, scripted_engine, wishes, target):
+    loop = begun(attune, scripted_engine(), wishes)
+    handed_in(loop, Action.OVERRIDE, (target,), cycles=12)
+    assert (loop.kernel.state.good, loop.desk.is_refused) == (target, False)
 
 
 def test_an_override_that_expires_on_its_way_stays_where_it_is(attune, scripted_engine, wishes):
@@ -164,6 +181,18 @@ def test_an_override_that_expires_on_its_way_stays_where_it_is(attune, scripted_
     assert loop.kernel.state.good == 1_040_000_000
     ((_, is_refused, said),) = answers(loop)
     assert (is_refused, said[0].startswith("expired at")) == (True, True)
+    assert said[-1] == "α is 1.040000000: this order found it at 1.000000000 and made 2 trials"
+
+
+def test_a_walk_that_another_check_ends_says_where_alpha_is(attune, scripted_engine, wishes):
+    loop = begun(attune, scripted_engine(), wishes)
+    handed_in(loop, Action.OVERRIDE, (1_100_000_000,), cycles=1)
+    loop.engine.drive = lambda alpha: 40.0 if alpha > 1.01 else 0.1
+    loop.engine.run(1)
+    ((_, is_refused, said),) = answers(loop)
+    assert is_refused
+    now = loop.kernel.alpha
+    assert said[-1] == f"α is {now:.9f}: this order found it at 1.000000000 and made 1 trial"
 
 
 def test_a_freeze_ends_an_override_on_its_way(attune, scripted_engine, wishes):
@@ -208,13 +237,16 @@ def test_a_committed_alpha_is_persisted_by_its_order_alone(attune, scripted_engi
     assert verdicts(loop)[-1] == ("order", "authorised")
 
 
-def test_no_alpha_outside_the_policy_is_persisted(attune, scripted_engine, wishes):
+@pytest.mark.parametrize("action", [Action.ROLLBACK, Action.PERSIST])
+def test_no_commit_outside_the_policy_is_gone_back_to_or_persisted(attune, scripted_engine, wishes, action):
     loop = begun(attune, scripted_engine(), wishes, Suggestion(1.01), Suggestion(1.0), cycles=4)
     high = next(one for one in loop.governance.book.commits() if one.alpha == 1_010_000_000)
     limits = loop.kernel.limits._replace(alpha_max=1_005_000_000)
     handed_in(loop, Action.POLICY, tuple(limits))
-    handed_in(loop, Action.PERSIST, (high.sequence, high.alpha))
-    assert answers(loop)[-1][2] == ("α = 1.010000000 lies outside the policy in force",)
+    handed_in(loop, action, (high.sequence, high.alpha), cycles=3)
+    assert answers(loop)[-1][:2] == (action.value, True)
+    assert answers(loop)[-1][2][0] == "α is 1.01, must lie in [0.8, 1.005]"
+    assert loop.kernel.alpha == 1.0
 
 
 def test_a_policy_waits_for_more_votes_and_is_adopted_by_the_last(attune, scripted_engine, wishes):
@@ -287,7 +319,11 @@ def test_a_freeze_stops_an_order_on_its_way(attune, scripted_engine, wishes):
     assert (loop.kernel.mode, loop.kernel.alpha, loop.desk.waiting) == (Mode.FROZEN, 1.04, 0)
     assert answers(loop) == [
         ("freeze", False, ("frozen",)),
-        ("override", True, ("given up at α = 1.040000000: a step was taken back or α frozen",)),
+        (
+            "override",
+            True,
+            (GIVEN_UP, "α is 1.040000000: this order found it at 1.000000000 and made 2 trials"),
+        ),
     ]
 
 

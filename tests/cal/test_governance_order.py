@@ -6,6 +6,7 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kernel_bench import LIMITS
 
 from attunement.charter import Charter, Operator
 from attunement.objections import objections
@@ -65,6 +66,7 @@ def orders(draw):
 def book():
     """The book of a ledger whose newest record is HEAD."""
     made = OrderBook(order_ttl_s=3600.0)
+    made.limits = LIMITS
     made.follow(HEAD, NOW, None)
     return made
 
@@ -260,3 +262,10 @@ def test_words_that_cannot_stand_in_an_order_are_named():
     check_words("ines", "storm")
     with pytest.raises(OrderError, match="actor must be"):
         check_words("\t", "storm")
+
+
+def test_no_alpha_is_admitted_where_no_policy_is_known():
+    unknown = book()
+    unknown.limits = None
+    found = objections(CHARTER, unknown, SIGNED, NOW, Nano(NANO))
+    assert found == ("α is 1.01, must lie in a policy, and none is in force",)

@@ -135,6 +135,21 @@ def test_an_order_that_does_not_fit_what_the_kernel_was_asked_audits_clean(loop,
         assert (order.sequence, "objections") in {(one.sequence, one.field) for one in audited(lie)}
 
 
+def test_an_alpha_out_of_the_limits_is_refused_and_audits_clean(loop, records):
+    signed = loop.governance.draft(Action.OVERRIDE, (98_000_000,), "ines", "lower")
+    for key in (INES, OMAR):
+        signed = sign_order(key, signed)
+    loop.desk.submit([signed])
+    loop.engine.run(1)
+    now = list(read_records(loop.path))
+    order = now[len(records)]
+    assert (order.body["verdict"], order.body["objections"]) == (
+        "refused",
+        ["α is 0.098, must lie in [0.8, 1.2]"],
+    )
+    assert audited(now) == []
+
+
 def test_a_counted_vote_turned_into_a_refused_one_is_found(records):
     for objections in (["well"], []):
         lie, sequence = changed(
