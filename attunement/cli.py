@@ -5,6 +5,7 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done or accepted, 1 error
 """
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from attunement.cli_common import (
     EXIT_REFUSED,
     EXIT_USAGE,
     FilePath,
+    VerificationEndedError,
     complain,
     config_option,
     configuration,
@@ -63,7 +65,7 @@ from attunement.feed import TelemetryFeed
 from attunement.forecast import Forecaster
 from attunement.foreign import escaped
 from attunement.journal import JournalError
-from attunement.ledger_view import Status
+from attunement.ledger_view import LedgerVerdict, Status
 from attunement.ledger_view import status as ledger_status
 from attunement.measurement import EngineCapabilityError, MeasurementError
 from attunement.metrics import Metrics
@@ -76,7 +78,7 @@ from attunement.printing import flush, print_whatever_comes
 from attunement.prometheus_engine import PrometheusError
 from attunement.recording import RecordingError
 from attunement.run_side import GuardedScreen, RunConsole, RunSide
-from attunement.running import run_cycles, stopped_by_signals
+from attunement.running import Stop, run_cycles, stopped_by_signals
 from attunement.snapshot import Snapshot, SnapshotError
 from attunement.sources import SourceError
 from attunement.spans import TracingError
@@ -135,7 +137,11 @@ _FAILED = (
 def main() -> None:
     """Run the command line and exit."""
     print_whatever_comes()
-    sys.exit(_exit_code(sys.argv[1:]))
+    code = _exit_code(sys.argv[1:])
+    # All is done and said: a signal while the interpreter takes itself down shall not make it look otherwise.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)
 
 
 def _exit_code(arguments: list[str]) -> int:
@@ -229,58 +235,40 @@ def run(
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
     telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
     socket = served_socket(config)
-    with (
-        stopped_by_signals() as stop,
-        RunSide(config, record, config_path, given_flags(), stop.wait) as side,
-        _served(metrics, config),
-        _fed(forecaster, metrics) as feeds,
-    ):
-        screen = GuardedScreen(_view(config, plain, as_json, total, forecaster), stop)
-        try:
-            with Attunement(
-                config,
-                side.engine,
-                signers,
-                charter,
-                signatory,
-                (metrics, *feeds, screen, telemetry, *side.subscribers),
-                orders,
-                (metrics,),
-                allow_unverified=allow_unverified,
-                snapshot=saved,
-            ) as attunement:
-                if attunement.snapshot_refused:
-                    _leave_aside(snapshot, attunement.snapshot_refused)
-                if attunement.recalled:
-                    click.echo(attunement.recalled, err=True)
-                metrics.on_open(config, attunement.kernel, attunement.ledger)
-                with controlled(socket, telemetry, attunement.kernel, attunement.desk):
-                    attunement.controller.start()
-                    after = partial(side.between_cycles, attunement, stop)
-                    ending = run_cycles(side.engine, total, config.settle_delay, stop, after)
-                    cause = stop.cause if stop.is_set() else ending.cause
-                    side.log.say("run ended", cycles=ending.cycles, cause=cause)
-        finally:
-            screen.close()
-    # What is left to do does not depend on being heard.
-    stop.ends_without_reader()
-    click.echo(f"{ending.cycles} cycles run: {cause}", err=True)
-    _keep_memory(config, attunement.optimizer_memory())
-    folder = Path(config.logging.audit_ledger_path)
-    verdict = verified(folder, first_public_key(config, folder), attunement.ledger.head())
-    click.echo(verdict.sentence, err=True)
-    desk = attunement.desk
-    for answer in desk.answers:
-        click.echo(str(answer), err=True)
-    if desk.waiting:
-        click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
-    if not verdict.is_verified or desk.is_refused or desk.waiting:
-        return EXIT_REFUSED
-    if side.faults:
-        return complain("\n".join(side.faults), EXIT_ERROR)
-    return (
-        EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and total is not None else 0
-    )
+    with stopped_by_signals() as stop:
+        with (
+            RunSide(config, record, config_path, given_flags(), stop.wait) as side,
+            _served(metrics, config),
+            _fed(forecaster, metrics) as feeds,
+        ):
+            screen = GuardedScreen(_view(config, plain, as_json, total, forecaster), stop)
+            try:
+                with Attunement(
+                    config,
+                    side.engine,
+                    signers,
+                    charter,
+                    signatory,
+                    (metrics, *feeds, screen, telemetry, *side.subscribers),
+                    orders,
+                    (metrics,),
+                    allow_unverified=allow_unverified,
+                    snapshot=saved,
+                ) as attunement:
+                    if attunement.snapshot_refused:
+                        _leave_aside(snapshot, attunement.snapshot_refused)
+                    if attunement.recalled:
+                        click.echo(attunement.recalled, err=True)
+                    metrics.on_open(config, attunement.kernel, attunement.ledger)
+                    with controlled(socket, telemetry, attunement.kernel, attunement.desk):
+                        attunement.controller.start()
+                        after = partial(side.between_cycles, attunement, stop)
+                        ending = run_cycles(side.engine, total, config.settle_delay, stop, after)
+                        cause = stop.cause if stop.is_set() else ending.cause
+                        side.log.say("run ended", cycles=ending.cycles, cause=cause)
+            finally:
+                screen.close()
+        return _closed(config, attunement, side, stop, f"{ending.cycles} cycles run: {cause}", total is None)
 
 
 @cli.command()
@@ -407,6 +395,47 @@ def _status(config: Config, snapshot: Path | None) -> Status:
         return ledger_status(folder)
     key = public_key(config)
     return read_snapshot(snapshot, key).status(folder, key)
+
+
+def _closed(
+    config: Config, attunement: Attunement, side: RunSide, stop: Stop, ending: str, is_endless: bool
+) -> int:
+    """Say how a run ended and what became of its ledger and its orders; return the exit code."""
+    # What is left to do does not depend on being heard.
+    stop.ends_without_reader()
+    click.echo(ending, err=True)
+    _keep_memory(config, attunement.optimizer_memory())
+    verdict = _last_verdict(config, attunement.ledger.head(), stop)
+    desk = attunement.desk
+    for answer in desk.answers:
+        click.echo(str(answer), err=True)
+    if desk.waiting:
+        click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
+    is_doubted = verdict is not None and not verdict.is_verified
+    if is_doubted or desk.is_refused or desk.waiting:
+        return EXIT_REFUSED
+    if side.faults:
+        return complain("\n".join(side.faults), EXIT_ERROR)
+    if verdict is None:
+        return EXIT_ERROR
+    return EXIT_LATCHED if attunement.kernel.mode in (Mode.FROZEN, Mode.EMERGENCY) and not is_endless else 0
+
+
+def _last_verdict(config: Config, head: ledger.Head, stop: Stop) -> LedgerVerdict | None:
+    """Verify the ledger of a run and say what was found; None if a further signal ended that."""
+    folder, heard = Path(config.logging.audit_ledger_path), stop.signals
+    try:
+        verdict = verified(
+            folder, first_public_key(config, folder), head, is_wanted=lambda: stop.signals == heard
+        )
+    except VerificationEndedError:
+        complain(
+            f"ledger {folder} was closed and not verified: a further signal came; `ledger verify` does it",
+            EXIT_ERROR,
+        )
+        return None
+    click.echo(verdict.sentence, err=True)
+    return verdict
 
 
 def _keep_memory(config: Config, memory: dict[str, Any] | None) -> None:

@@ -25,6 +25,10 @@ EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_LATCHED = 1, 2, 3, 4
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class VerificationEndedError(Exception):
+    """A ledger was not verified to its end, because that was not wanted any more."""
+
+
 class FiniteRange(click.FloatRange):
     """Numbers between two bounds, and no NaN: click's own range lets it through, as it is past neither."""
 
@@ -179,17 +183,21 @@ def verified(
     key: ledger.VerifyKey,
     anchor: ledger.Head | ledger.Checkpoint | None,
     witnesses: tuple[ledger.NoteKey, ...] = (),
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> LedgerVerdict:
-    """Verify a ledger under a progress bar.
+    """Verify a ledger under a progress bar, as long as that is wanted: it is asked after each record.
 
     Raises:
         LedgerReadError: a file cannot be read.
+        VerificationEndedError: it was not wanted any more.
     """
     with progress_bar() as progress:
         task = progress.add_task("verifying", total=None)
 
         def on_progress(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
+            if not is_wanted():
+                raise VerificationEndedError(f"{path} is verified up to byte {done} of {total}")
 
         report = ledger.verify(path, key, anchor=anchor, witnesses=witnesses, progress=on_progress)
     return LedgerVerdict(path, report)

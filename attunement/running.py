@@ -82,6 +82,7 @@ class Stop:
         cause: Why, in words.
         is_reload_wanted: Whether the configuration is to be read again, which a run does between cycles.
         is_hung_up: Whether the terminal is gone.
+        signals: How many signals have asked for the end.
     """
 
     def __init__(self) -> None:
@@ -90,6 +91,7 @@ class Stop:
         self.cause = "stopped"
         self.is_reload_wanted = False
         self.is_hung_up = False
+        self.signals = 0
         self._terminals = [descriptor for descriptor in _STANDARD if os.isatty(descriptor)]
         # One that was closed from the start may be anything by now.
         printed = ((1, sys.__stdout__), (2, sys.__stderr__))
@@ -153,6 +155,7 @@ def stopped_by_signals() -> Iterator[Stop]:
         if number == signal.SIGHUP:
             stop.hang_up()
         else:
+            stop.signals += 1
             stop.set()
 
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import termios
+import time
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from cli_bench import PROGRAM
@@ -28,16 +30,38 @@ from attunement.cli import main
 main()
 """
 
+# The verification of a ledger as long as weeks.
+SLOW_TO_VERIFY = [
+    sys.executable,
+    "-c",
+    """
+import time
+import ledger
+from attunement.cli import main
+
+verify = ledger.verify
+
+def slowly(*given, progress, **more):
+    def on_progress(done, total):
+        time.sleep(0.05)
+        progress(done, total)
+    return verify(*given, progress=on_progress, **more)
+
+ledger.verify = slowly
+main()
+""",
+]
+
 
 @pytest.fixture
 def begin():
     """Return a function that starts the command line in a process of its own."""
     processes = []
 
-    def start(*arguments, prefix=()):
+    def start(*arguments, prefix=(), program=PROGRAM):
         processes.append(
             subprocess.Popen(
-                [*prefix, *PROGRAM, *map(str, arguments)],
+                [*prefix, *program, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -175,6 +199,45 @@ def test_a_stop_is_said_and_logged(site, begin, number):
     assert "cycles run: stopped" in err
     assert ": verified, " in err
     assert verdict(site) is Verdict.NO_ANCHOR
+
+
+def stopping(site, begin_program, *numbers, after_s=0.0, pause_s=0.3, cycles=None):
+    """Run, send signals one after the other, and return the exit code and what was said."""
+    memory = site.folder / "memory.json"
+    config = site.config(cycles=cycles, settle_delay=0.01, optimizer={"memory_path": str(memory)})
+    process = begin_program("run", "--config", config, "--plain")
+    for _ in range(40):
+        process.stdout.readline()
+    time.sleep(after_s)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(pause_s)
+    _, err = process.communicate(timeout=60)
+    assert memory.exists(), err
+    assert "Traceback" not in err
+    assert verdict(site) is Verdict.NO_ANCHOR
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_further_signal_ends_the_verification_and_says_so(site, begin, number):
+    begun = partial(begin, program=SLOW_TO_VERIFY)
+    code, err = stopping(site, begun, number, number, pause_s=1.5)
+    assert code == 1
+    assert f"error: ledger {site.ledger} was closed and not verified: a further signal came" in err
+    assert ": verified, " not in err
+
+
+def test_a_hangup_after_the_stop_ends_nothing(site, begin):
+    begun = partial(begin, program=SLOW_TO_VERIFY)
+    code, err = stopping(site, begun, signal.SIGTERM, signal.SIGHUP, pause_s=1.5)
+    assert (code, ": verified, " in err) == (0, True)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.02, 0.05, 0.1, 0.2, 0.4])
+def test_signals_at_any_moment_of_the_end_leave_it_in_order(site, begin, pause_s):
+    code, err = stopping(site, begin, *[signal.SIGTERM, signal.SIGHUP, signal.SIGINT] * 2, pause_s=pause_s)
+    assert (code, ": verified, " in err, "not verified" in err) in ((0, True, False), (1, False, True))
 
 
 def test_a_hangup_has_the_configuration_read_again(site, begin, until):
