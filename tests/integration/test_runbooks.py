@@ -4,6 +4,7 @@ A comment `<!-- site: NAME -->` in a page says what is found there: a calm loop,
 follows it, up to the next such comment, happens at that one site. Pages that only look share a calm one.
 """
 
+import json
 import os
 import re
 import shutil
@@ -13,10 +14,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 from monitoring_bench import CYCLE_S, ROOT, cli, fetched, free_port, wait_for
+
+from ledger import read_records
 
 PAGES = [ROOT / "runbooks" / "ATTUNEMENT_OPS.md", *sorted((ROOT / "runbooks" / "alerts").glob("*.md"))]
 STORM = "shocks: [{kind: partition, start: 12, length: 6, magnitude: 1, share: 0.5}]"
@@ -105,11 +109,12 @@ class Place:
     def metrics(self) -> str:
         return fetched(f"http://127.0.0.1:{self.port}/metrics")
 
-    def configure(self, source: str = "") -> None:
+    def configure(self, source: str = "", settle_delay_s: float = CYCLE_S / 2, more: str = "") -> None:
         (self.folder / "attunement.yaml").write_text(
             f"""\
 attunement:
-  settle_delay: {CYCLE_S / 2}
+  settle_delay: {settle_delay_s}
+  {more}
   cycles: null
   source: {{nodes: 16, {source}}}
   metrics: {{port: {self.port}}}
@@ -250,3 +255,41 @@ def test_looking(calm: Place, scene: Scene) -> None:
 def test_acting(tmp_path: Path, scene: Scene) -> None:
     with placed(tmp_path / "site", scene.site) as place:
         play(place, scene)
+
+
+def scene_with(words: str) -> Scene:
+    """The one scene of the procedures that has a command with these words."""
+    (found,) = (
+        one for one in SCENES if one.page == PAGES[0].stem and any(words in cmd.text for cmd in one.commands)
+    )
+    return found
+
+
+def bodies(folder: Path) -> list[dict[str, Any]]:
+    """The decisions in a ledger, oldest first."""
+    return [record.body for record in read_records(folder) if "after" in record.body]
+
+
+def test_a_new_ledger_begins_at_what_was_committed_and_no_optimizer_steps_unapproved(tmp_path: Path) -> None:
+    with placed(tmp_path / "site", "calm") as place:
+        place.end()
+        # The keys that a procedure sets may be there already; and a trial is open nearly all the time.
+        place.configure(settle_delay_s=4.0, more="alpha_initial: 1.1")
+        place.start()
+
+        def is_trying() -> bool:
+            told = json.loads(place.run("lambda-attunement status --config attunement.yaml --json").stdout)
+            return bool(told["mode"] == "trial" and told["alpha"] != told["good"])
+
+        wait_for(is_trying, "a trial")
+        play(place, scene_with("last.json"))
+        before, after = bodies(place.folder / "ledger.closed"), bodies(place.folder / "ledger")
+    assert after[0]["after"]["alpha"] == before[-1]["after"]["good"]
+    events = [body["event"] for body in after]
+    assert "propose" not in events[: events.index("approve")]
+
+
+def test_the_limits_are_changed_where_the_configuration_names_them_already(tmp_path: Path) -> None:
+    with placed(tmp_path / "site", "calm") as place:
+        place.configure(more="delta_alpha_max: 0.02")
+        play(place, scene_with("policy.json"))
