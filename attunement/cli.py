@@ -136,8 +136,11 @@ _FAILED = (
 
 def main() -> None:
     """Run the command line and exit."""
-    print_whatever_comes()
-    code = _exit_code(sys.argv[1:])
+    try:
+        print_whatever_comes()
+        code = _exit_code(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = complain("interrupted", EXIT_ERROR)
     # All is done and said: a signal while the interpreter takes itself down shall not make it look otherwise.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
