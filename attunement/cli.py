@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ from attunement.optimizer_memory import OptimizerMemoryError, write_memory
 from attunement.order import OrderError
 from attunement.order_desk import Signatory
 from attunement.policy import kernel_limits
-from attunement.printing import flush, print_whatever_comes
+from attunement.printing import close_streams, flush, open_streams, print_whatever_comes, tell
 from attunement.prometheus_engine import PrometheusError
 from attunement.recording import RecordingError
 from attunement.run_side import GuardedScreen, RunConsole, RunSide
@@ -137,6 +137,7 @@ _FAILED = (
 def main() -> None:
     """Run the command line and exit."""
     try:
+        open_streams()
         print_whatever_comes()
         code = _exit_code(sys.argv[1:])
     except KeyboardInterrupt:
@@ -144,6 +145,7 @@ def main() -> None:
     # All is done and said: a signal while the interpreter takes itself down shall not make it look otherwise.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    close_streams()
     sys.exit(code)
 
 
@@ -153,7 +155,8 @@ def _exit_code(arguments: list[str]) -> int:
         if not flush():
             return EXIT_ERROR
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return EXIT_USAGE
     except click.Abort:
         return complain("interrupted", EXIT_ERROR)
@@ -261,7 +264,7 @@ def run(
                     if attunement.snapshot_refused:
                         _leave_aside(snapshot, attunement.snapshot_refused)
                     if attunement.recalled:
-                        click.echo(attunement.recalled, err=True)
+                        tell(attunement.recalled)
                     metrics.on_open(config, attunement.kernel, attunement.ledger)
                     with controlled(socket, telemetry, attunement.kernel, attunement.desk):
                         attunement.controller.start()
@@ -389,7 +392,7 @@ def _saved(path: Path | None, key: ledger.VerifyKey) -> Snapshot | None:
 
 
 def _leave_aside(path: Path | None, why: str) -> None:
-    click.echo(f"snapshot {path} was left aside, the whole ledger is verified: {why}", err=True)
+    tell(f"snapshot {path} was left aside, the whole ledger is verified: {why}")
 
 
 def _status(config: Config, snapshot: Path | None) -> Status:
@@ -406,14 +409,14 @@ def _closed(
     """Say how a run ended and what became of its ledger and its orders; return the exit code."""
     # What is left to do does not depend on being heard.
     stop.ends_without_reader()
-    click.echo(ending, err=True)
+    tell(ending)
     _keep_memory(config, attunement.optimizer_memory())
     verdict = _last_verdict(config, attunement.ledger.head(), stop)
     desk = attunement.desk
     for answer in desk.answers:
-        click.echo(str(answer), err=True)
+        tell(str(answer))
     if desk.waiting:
-        click.echo(f"error: orders not carried out to their end: {desk.waiting}", err=True)
+        tell(f"error: orders not carried out to their end: {desk.waiting}")
     is_doubted = verdict is not None and not verdict.is_verified
     if is_doubted or desk.is_refused or desk.waiting:
         return EXIT_REFUSED
@@ -437,7 +440,7 @@ def _last_verdict(config: Config, head: ledger.Head, stop: Stop) -> LedgerVerdic
             EXIT_ERROR,
         )
         return None
-    click.echo(verdict.sentence, err=True)
+    tell(verdict.sentence)
     return verdict
 
 
@@ -472,7 +475,7 @@ def _fed(forecaster: Forecaster | None, metrics: Metrics) -> Iterator[tuple[Tele
         return
 
     def on_fault(said: str) -> None:
-        click.echo(f"error: no more forecasts: {said}", err=True)
+        tell(f"error: no more forecasts: {said}")
 
     feed = TelemetryFeed(forecaster, metrics.on_reports_lost, on_fault)
     try:
@@ -490,7 +493,7 @@ def _served(metrics: Metrics, config: Config) -> Iterator[None]:
         server = MetricsServer(metrics, config.metrics.host, config.metrics.port)
     except MetricsError as error:
         # Attuning is not given up for want of a port; the scraper sees the target down.
-        click.echo(f"error: no metrics are served: {error}", err=True)
+        tell(f"error: no metrics are served: {error}")
         yield
         return
     with server:

@@ -17,6 +17,7 @@ from attunement.config_schema import Config
 from attunement.foreign import escaped
 from attunement.key_files import first_key, with_pub
 from attunement.ledger_view import LedgerVerdict
+from attunement.printing import tell
 from ledger.chain import open_journal
 from ledger.frame import OVERHEAD
 
@@ -128,7 +129,7 @@ def given_flags() -> tuple[str, ...]:
 def complain(message: str, code: int) -> int:
     """Print a message line by line to stderr, fit to be shown, and return the exit code."""
     for line in message.splitlines():
-        click.echo(f"error: {escaped(line)}", err=True)
+        tell(f"error: {escaped(line)}")
     return code
 
 

@@ -31,6 +31,7 @@ from attunement.objections import objections, vote_objections
 from attunement.order import Action, Choice, OrderError, OrderTerms, SignedOrder, Vote, sign_order
 from attunement.order_book import Commit, OrderBook
 from attunement.policy import kernel_limits
+from attunement.printing import naming
 from kernel import Limits, MalformedQuantityError
 from kernel.quantity import NANO, Nano, round_nearest, to_float
 from ledger import files
@@ -279,14 +280,12 @@ def write_order(path: Path, signed: SignedOrder, *, is_new: bool) -> None:
 
     Raises:
         UsageError: it is to be new, and a file is there.
-        OSError: it cannot be written.
+        OSError: it cannot be written; the error names it.
     """
     data = f"{signed.encode()}\n".encode()
-    if not is_new:
-        files.replace(str(path), data, _FILE_MODE)
-        return
     try:
-        files.publish(str(path), data, _FILE_MODE)
+        with naming(str(path)):
+            (files.publish if is_new else files.replace)(str(path), data, _FILE_MODE)
     except FileExistsError as error:
         raise click.UsageError(f"{path} exists, an order is never overwritten") from error
 

@@ -5,9 +5,76 @@ import io
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import click
 
 _ESCAPE = "attunement.escape"
+
+
+class _NamedFile(io.FileIO):
+    """One that says in its errors which stream it is, where the system names no file."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._name = name
+
+    def write(self, data: Any) -> int:
+        with naming(self._name):
+            return super().write(data)
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Have an error of the system that names no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = name
+        raise
+
+
+def open_streams() -> None:
+    """Have errors of stdout name it; what is written to a stream that was closed from the start vanishes.
+
+    Without a stderr, what is meant for it would be taken to stdout.
+    """
+    given = sys.stdout
+    # One that somebody has put in its place is his own affair.
+    if given is sys.__stdout__ and isinstance(given, io.TextIOWrapper):
+        file = _NamedFile(given.fileno(), "stdout")
+        # Python may have been told to hold nothing back.
+        sys.stdout = io.TextIOWrapper(
+            file if isinstance(given.buffer, io.RawIOBase) else io.BufferedWriter(file),
+            encoding=given.encoding,
+            errors=given.errors,
+            line_buffering=given.line_buffering,
+            write_through=given.write_through,
+        )
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8"))
+
+
+def close_streams() -> None:
+    """Write what is left, and have vanish what cannot be written: that was told, or is a message.
+
+    The interpreter would write it once more at its end, complain, and end with a code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            lead_nowhere([stream.fileno()])
+
+
+def tell(message: str) -> None:
+    """Print a message to stderr. One that cannot be printed is lost, and ends nothing."""
+    with suppress(OSError):
+        click.echo(message, err=True)
 
 
 def print_whatever_comes() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import stat
+import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -87,13 +88,14 @@ def test_what_is_no_command_is_a_usage_error(cli, arguments):
     assert "Usage:" in err
 
 
-def test_the_console_script_exits_with_the_code(monkeypatch, capsys):
+def test_the_console_script_exits_with_the_code():
     (script,) = entry_points(group="console_scripts", name="lambda-attunement")
-    monkeypatch.setattr(sys, "argv", ["lambda-attunement", "--version"])
-    with pytest.raises(SystemExit) as done:
-        script.load()()
-    assert done.value.code == 0
-    assert "version" in capsys.readouterr().out
+    program = f"from {script.module} import {script.attr}; {script.attr}()"
+    for argument, code, said in (("--version", 0, "version"), ("nope", 2, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", program, argument], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, said in done.stdout) == (code, True)
 
 
 def test_an_interruption_is_an_error(cli, monkeypatch):

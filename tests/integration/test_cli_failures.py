@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
@@ -175,18 +175,72 @@ def test_messages_that_nobody_reads_do_not_end_a_run(site, begin, until):
     assert verdict(site) is Verdict.NO_ANCHOR
 
 
-def test_a_full_disk_behind_the_output_ends_a_run_with_an_error(site):
-    config = site.config(cycles=None, settle_delay=0.01)
+def written_to_full(arguments, stream, **environment):
+    """Run with this stream on a disk that is full; return what is known of the other as well."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*PROGRAM, "run", "--config", config, "--plain"],
-            stdout=full,
-            stderr=subprocess.PIPE,
+        return subprocess.run(
+            [*PROGRAM, *arguments],
+            **{**streams, stream: full},
+            env={**os.environ, **environment},
             timeout=60,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (1, b"error: [Errno 28] No space left on device\n")
+
+
+# Empty is not set: it is Python that holds back, or does not.
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_output_ends_a_run_with_an_error(site, unbuffered):
+    config = site.config(cycles=None, settle_delay=0.01)
+    command = ("run", "--config", config, "--plain")
+    done = written_to_full(command, "stdout", PYTHONUNBUFFERED=unbuffered)
+    said = b"error: [Errno 28] No space left on device: 'stdout'\n"
+    assert (done.returncode, done.stderr) == (1, said)
     assert verdict(site) is Verdict.NO_ANCHOR
+    done = written_to_full(("--version",), "stdout", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_the_messages_ends_nothing(site, unbuffered):
+    memory = site.folder / "memory.json"
+    config = site.config(optimizer={"memory_path": str(memory)}, settle_delay=0.01)
+    command = ("run", "--config", config, "--plain", "--cycles", "5")
+    done = written_to_full(command, "stderr", PYTHONUNBUFFERED=unbuffered)
+    assert (done.returncode, len(done.stdout.splitlines()) >= 5, memory.exists()) == (0, True, True)
+    assert verdict(site) is Verdict.NO_ANCHOR
+    for wrong in (("nope",), ("status", "--set", "momentum=9")):
+        done = written_to_full(wrong, "stderr", PYTHONUNBUFFERED=unbuffered)
+        assert (done.returncode, done.stdout) == (2, b""), wrong
+
+
+@pytest.mark.parametrize("command", [("nope",), ("status", "--set", "momentum=9"), ("order", "make")])
+def test_what_is_meant_for_a_stderr_that_is_closed_goes_nowhere(command):
+    shell = ["bash", "-c", '"$@" 2>&-', "bash", *PROGRAM, *command]
+    done = subprocess.run(shell, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_an_order_that_finds_no_room_is_named(site, capsys):
+    config = site.config()
+    assert _exit_code(["run", "--config", config, "--plain"]) == 0
+    disk = site.folder / "disk"
+    words = ["--config", config, "--actor", "ines", "--reason", "drill"]
+    with small_disk(disk, "64k"):
+        made, later = disk / "made.json", disk / "later.json"
+        assert _exit_code(["order", "make", "freeze", *words, "--out", str(made)]) == 0
+        with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        capsys.readouterr()
+        sign = ["order", "sign", str(made), "--key", str(site.operator)]
+        for command, path in (
+            (["order", "make", "freeze", *words, "--out", str(later)], later),
+            (["freeze", *words, "--key", str(site.operator), "--out", str(later)], later),
+            (sign, made),
+        ):
+            assert _exit_code(command) == 1
+            assert capsys.readouterr().err == f"error: [Errno 28] No space left on device: '{path}'\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

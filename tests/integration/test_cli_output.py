@@ -146,7 +146,7 @@ def test_no_command_breaks_on_what_becomes_of_its_output(told):
             assert "Traceback" not in err + usual_err, said
             assert "ignored" not in err, said
             assert (code, bool(out)) == expected(how, case, usual_code, bool(usual_out)), said
-            assert ("No space left" in err) == (how == "full" and usual_out != ""), said
+            assert ("No space left on device: 'stdout'" in err) == (how == "full" and usual_out != ""), said
             for line in out.splitlines() if "--json" in case else ():
                 json.loads(line)
 
