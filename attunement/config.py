@@ -3,19 +3,28 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from io import StringIO
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Final, NoReturn, get_origin
 
 import attrs
 from cattrs import AttributeValidationNote, BaseValidationError, Converter, IterableValidationNote
 from cattrs.errors import ForbiddenExtraKeysError
 from cattrs.gen import make_dict_structure_fn, override
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, SequenceNode
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import MappingNode
 
 from attunement.config_option import checked, shown
 from attunement.config_schema import ROOT, VERSION, Config, ConfigError, OptionInfo, describe
+
+TEXT_MAX_BYTES: Final = 64 * 1024
+NODES_MAX: Final = 10_000
+"""Keys and values of a text: ten thousand take about a second, for which a run does nothing else."""
+DEPTH_MAX: Final = 16
+PROBLEMS_MAX: Final = 100
 
 ENVIRONMENT_PREFIX = f"{ROOT.upper()}__"
 _MERGE = "tag:yaml.org,2002:merge"
@@ -86,7 +95,7 @@ def loads(text: str) -> Config:
     Raises:
         ConfigError: As for ``load``.
     """
-    return _structured(_section(_parsed(text, "config"), "config"), [])
+    return _structured(_section(_parsed(text, "config")[1], "config"), [])
 
 
 def dump(config: Config) -> str:
@@ -98,6 +107,7 @@ def dump(config: Config) -> str:
 
 def _yaml() -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Composer = _PlainComposer
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
     return yaml
@@ -114,47 +124,73 @@ def plain(value: Any) -> Any:
 
 def _document(path: Path) -> tuple[dict[Any, Any], dict[str, str]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            # What is too large is refused by its size, and need not be read to its end for that.
+            content = stream.read(TEXT_MAX_BYTES + 1)
+        _require_size(content, str(path))
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    section = _section(_parsed(text, str(path)), str(path))
-    try:
-        return section, dict(_lines(_yaml().compose(text), str(path), ""))
-    except RecursionError as error:
-        raise ConfigError(f"{path}: malformed YAML: an alias stands within what it names") from error
-
-
-def _lines(node: Any, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+    node, document = _parsed(text, str(path))
     known = {info.key for info in describe()}
-    for key, value in _members(node).values():
+    return _section(document, str(path)), dict(_lines(node, str(path), "", known))
+
+
+def _lines(node: Any, path: str, prefix: str, known: set[str]) -> Iterator[tuple[str, str]]:
+    for key, value in node.value:
         name = f"{prefix}{key.value}"
         if name in known or not isinstance(value.value, list):
             yield name, f"{path}, line {key.start_mark.line + 1}"
         if isinstance(value, MappingNode):
-            yield from _lines(value, path, f"{name}.")
+            yield from _lines(value, path, f"{name}.", known)
 
 
-def _members(node: Any) -> dict[str, tuple[Any, Any]]:
-    """Return the keys of a mapping, those of its merge keys too, with the nodes that count."""
-    members: dict[str, tuple[Any, Any]] = {}
-    own = [(key, value) for key, value in node.value if key.tag != _MERGE]
-    for _, value in (pair for pair in node.value if pair[0].tag == _MERGE):
-        # Of several merged mappings the first one counts, and above all of them what stands here.
-        for merged in reversed(value.value) if isinstance(value, SequenceNode) else [value]:
-            members |= _members(merged)
-    return members | {str(key.value): (key, value) for key, value in own}
+class _PlainComposer(Composer):
+    """Composes what a configuration needs, and refuses what makes a short text a long or a strange one."""
+
+    nodes = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event = self.parser.peek_event()
+        self.nodes += 1
+        if isinstance(event, AliasEvent) or event.anchor is not None:
+            self._refuse("anchors and aliases are not taken, each value must be written out", event)
+        if event.ctag is not None:
+            self._refuse("tags are not taken, each value must be plain", event)
+        if not self.nodes <= NODES_MAX:
+            self._refuse(f"there are more than {NODES_MAX} keys and values", event)
+        if not self.depth < DEPTH_MAX:
+            self._refuse(f"values are nested more than {DEPTH_MAX} deep", event)
+        node = super().compose_node(parent, index)
+        if node.tag == _MERGE:
+            self._refuse("<< is not taken, each key must be written out", event)
+        return node
+
+    def _refuse(self, problem: str, event: Any) -> NoReturn:
+        raise ComposerError(None, None, problem, event.start_mark)
 
 
-def _parsed(text: str, name: str) -> Any:
+def _parsed(text: str, name: str) -> tuple[Any, Any]:
+    """Return the tree of a text, whose nodes know their lines, and its value."""
+    _require_size(text.encode("utf-8", "surrogatepass"), name)
+    yaml = _yaml()
     try:
-        return _yaml().load(text)
+        node = yaml.compose(text)
+        return node, None if node is None else yaml.constructor.construct_document(node)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         problem = (error.problem or "malformed YAML").split("\n", maxsplit=1)[0]
         raise ConfigError(f"{name}: {where}{problem}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:
+        # The parser tells what it cannot read by errors of any kind: OverflowError of a date, TypeError of
+        # a key, whatever else of the next text.
         raise ConfigError(f"{name}: malformed YAML: {error}") from error
+
+
+def _require_size(content: bytes, name: str) -> None:
+    if not len(content) <= TEXT_MAX_BYTES:
+        raise ConfigError(f"{name}: is larger than {TEXT_MAX_BYTES} bytes")
 
 
 def _section(document: Any, name: str) -> dict[Any, Any]:
@@ -209,7 +245,7 @@ def _set(
         yield f"{name} is empty, must hold a value"
         return
     try:
-        _put(document, key.split(".")[1:], _parsed(text, name))
+        _put(document, key.split(".")[1:], _parsed(text, name)[1])
     except ConfigError as error:
         yield from error.problems
     else:
@@ -252,10 +288,17 @@ def _structured(document: dict[Any, Any], problems: list[str]) -> Config:
     try:
         config = _CONVERTER.structure(document, Config)
     except (BaseValidationError, ConfigError) as error:
-        raise ConfigError(*problems, *_problems(error, ROOT)) from error
+        raise ConfigError(*problems, *_first(_problems(error, ROOT))) from error
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _first(problems: Iterator[str]) -> Iterator[str]:
+    # To find the nearest key takes milliseconds, and a file has room for thousands of unknown ones.
+    yield from islice(problems, PROBLEMS_MAX)
+    if next(problems, None) is not None:
+        yield f"there are more problems, the first {PROBLEMS_MAX} are named"
 
 
 def _problems(error: Exception, key: str) -> Iterator[str]:

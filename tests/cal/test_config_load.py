@@ -1,7 +1,10 @@
 """Reading the configuration from YAML: defaults, every kind of error, and the way back."""
 
 import json
+import time
+from contextlib import suppress
 from math import inf, nan
+from pathlib import Path
 
 import attrs
 import pytest
@@ -377,10 +380,12 @@ def test_the_message_has_a_line_for_each_problem():
         ("attunement:\n  lr: [1\n", "config: line 3, column 1: "),
         ("attunement:\n\tlr: 1\n", "config: line 2, column 1: found character '\\t'"),
         ("attunement: {}\n---\n{}", "config: line 2, column 1: but found another document"),
-        ("attunement: !!python/none x", "config: line 1, column 13: could not determine a constructor"),
         ("attunement: \0", "config: malformed YAML: unacceptable character"),
         ("attunement: {lr: 2001-99-99}", "config: malformed YAML: month must be in 1..12"),
-        ("[" * 500, "config: malformed YAML: maximum recursion depth"),
+        ("%YAML 1.1\n---\nattunement: {lr: 0x_}", "config: malformed YAML: invalid literal for int()"),
+        ("attunement: {[[1]]: 1}", "config: malformed YAML: unhashable type: 'list'"),
+        ("attunement: {<<: {lr: 1}}", "config: line 1, column 14: << is not taken"),
+        ("attunement: {lr: <<}", "config: line 1, column 18: << is not taken"),
         ("", "config: must be a mapping with the key attunement, is null"),
         ("- 1", "config: must be a mapping with the key attunement, is a list"),
         ("alpha_min: 1", "config: must be a mapping with the key attunement, is a mapping"),
@@ -472,9 +477,115 @@ def test_long_text_is_clipped_in_messages():
     assert shown("x" * 500) == '"' + "x" * 60 + '…"'
 
 
-def test_an_alias_within_what_it_names_is_told(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("attunement:\n  optimizer:\n    settings: &a\n      b: *a\n", encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-    assert str(path) in str(caught.value)
+ANCHORED = "anchors and aliases are not taken, each value must be written out"
+DOUBLED = "a0: &a0 {x: 1}\n" + "".join(f"a{i}: &a{i} {{p: *a{i - 1}, q: *a{i - 1}}}\n" for i in range(1, 25))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("attunement: {lr: *a}", f"line 1, column 18: {ANCHORED}"),
+        ("attunement:\n  lr: &a 1", f"line 2, column 7: {ANCHORED}"),
+        ("attunement: &a {optimizer: {settings: *a}}", f"line 1, column 13: {ANCHORED}"),
+        ("attunement: &a {<<: *a}", f"line 1, column 13: {ANCHORED}"),
+        (DOUBLED, f"line 1, column 5: {ANCHORED}"),
+        ("[" * 20_000, "line 1, column 17: values are nested more than 16 deep"),
+        ("- " * 20_000, "line 1, column 33: values are nested more than 16 deep"),
+        ("{a: " * 16_000, "line 1, column 62: values are nested more than 16 deep"),
+        ("attunement: [" + "1," * 20_000 + "]", "line 1, column 20008: there are more than 10000 keys"),
+        ("#" * 65_537, "is larger than 65536 bytes"),
+        ("# α" + "α" * 32_767, "is larger than 65536 bytes"),
+    ],
+    ids=range(11),
+)
+def test_a_text_that_would_take_long_is_refused_at_once(tmp_path, text, problem):
+    path = tmp_path / "a.yaml"
+    path.write_text(text, encoding="utf-8")
+    begun_s = time.process_time()
+    for name, read in ((path, lambda: load(path, {})), ("config", lambda: loads(text))):
+        with pytest.raises(ConfigError) as caught:
+            read()
+        assert str(caught.value).startswith(f"{name}: {problem}")
+    assert time.process_time() - begun_s < 20
+
+
+def test_a_file_without_an_end_is_refused_by_its_size():
+    with pytest.raises(ConfigError, match=r"^/dev/zero: is larger than 65536 bytes$"):
+        load(Path("/dev/zero"), {})
+
+
+def test_of_many_problems_the_first_are_named():
+    found = problems("attunement: {" + ", ".join(f"a{index}: 1" for index in range(3000)) + "}")
+    assert len(found) == 101
+    assert found[-1] == "there are more problems, the first 100 are named"
+
+
+TAGS = ["!", "!own", "!<x>", "!<tag:yaml.org,2002:int>", "!!python/none", "!!python/object/apply:os.system"]
+TAGS += ["!!bool", "!!int", "!!float", "!!null", "!!str", "!!binary", "!!timestamp", "!!omap", "!!pairs"]
+TAGS += ["!!set", "!!seq", "!!map", "!!merge", "!!value"]
+
+
+@pytest.mark.parametrize("value", ["zz", "", "'2'", "[a]", "[{a: 1}]", "{a: 1}", "{a, b}"])
+@pytest.mark.parametrize("tag", TAGS)
+def test_a_tag_is_refused_wherever_it_stands(tag, value):
+    for place in ("lr", "optimizer", "!own lr"):
+        (found,) = problems(f"attunement:\n  {place}: {tag} {value}")
+        assert found.startswith("config: line 2, column ")
+        assert "tags are not taken, each value must be plain" in found
+    for read in (
+        lambda text: load(None, {"ATTUNEMENT__LR": text}),
+        lambda text: load(None, {}, [f"lr={text}"]),
+    ):
+        with pytest.raises(ConfigError, match=r"LR: line 1, column 1: tags|lr: line 1, column 1: tags"):
+            read(f"{tag} {value}")
+
+
+YAML_WORDS = [
+    "attunement",
+    "version",
+    "lr",
+    "1",
+    "~",
+    "<<",
+    "=",
+    ".nan",
+    "0x_",
+    "2001-99-99",
+    "a b",
+    "!!int ",
+]
+YAML_WORDS += [
+    "0001-01-01T00:00:00+23:59",
+    ": ",
+    "- ",
+    "\n  ",
+    "%YAML 1.1\n---\n",
+    "---",
+    "...",
+    "\ufeff",
+    "\x85",
+]
+YAML_WORDS += list("!&*?:,-[]{}#|>%@`'\"\\\n\t \0α")
+YAML_TEXTS = st.lists(st.sampled_from(YAML_WORDS), max_size=12).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    YAML_TEXTS,
+    st.sampled_from(["", "attunement: ", "attunement:\n  lr: "]),
+)
+def test_whatever_is_written_is_a_configuration_or_a_problem_that_is_named(text, before):
+    for read in (lambda: loads(before + text), lambda: load(None, {"ATTUNEMENT__LR": text})):
+        with suppress(ConfigError):
+            assert isinstance(read(), Config)
+
+
+@pytest.mark.parametrize("kind", [KeyError, AttributeError, AssertionError, NotImplementedError, MemoryError])
+def test_whatever_the_parser_raises_is_told_by_the_name_of_the_text(monkeypatch, kind):
+    def broken(*_):
+        raise kind("zz")
+
+    monkeypatch.setattr("ruamel.yaml.constructor.SafeConstructor.construct_document", broken)
+    (found,) = problems("attunement: {}")
+    assert found.startswith("config: malformed YAML: ")
+    assert "zz" in found

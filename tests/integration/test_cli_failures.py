@@ -314,6 +314,15 @@ def test_a_hangup_has_the_configuration_read_again(site, begin, until):
     (site.folder / "attunement.yaml").write_text("attunement: {momentun: 1}")
     process.send_signal(signal.SIGHUP)
     assert "momentun is not a key, the nearest key is attunement.momentum" in process.stderr.readline()
+    for text, problem in (
+        ("attunement: {enabled: !!bool zz}", "line 1, column 23: tags are not taken"),
+        ("attunement: {[[a]]: 1}", "malformed YAML: unhashable type"),
+        ("a: &a {x: 1}\nb: *a", "line 1, column 4: anchors and aliases are not taken"),
+        ("#" * 10**6, "is larger than 65536 bytes"),
+    ):
+        (site.folder / "attunement.yaml").write_text(text)
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr.readline().startswith(f"not reloaded: {config}: {problem}")
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
