@@ -108,11 +108,13 @@ def _exchanged(method: str, url: str, body: bytes | None, auth: HttpAuthConfig, 
 
 
 def _content(response: HTTPResponse) -> bytes:
-    content = b""
+    content, length = b"", response.length
     while chunk := response.read1(_CHUNK):
         content += chunk
         if not len(content) <= ANSWER_MAX:
             raise HttpError(f"the answer is larger than {ANSWER_MAX} bytes")
+    if length is not None and len(content) != length:
+        raise HttpError(f"the answer has {len(content)} bytes, must have {length} (Content-Length)")
     return content
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from math import isfinite, sqrt
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +14,7 @@ from urllib.parse import urlencode
 import attrs
 
 from attunement.coherence import saturating
+from attunement.config_option import shown
 from attunement.config_schema import PrometheusConfig, QueryConfig
 from attunement.engine_protocol import SCALES, ScaleGain
 from attunement.http_client import HttpError, exchange
@@ -20,8 +23,12 @@ from ledger import files
 
 SKEW_MAX_S: Final = 2.0
 """How far a sample may lie in the future before the clocks are called apart."""
+TIME_TOLERANCE_S: Final = 0.01
+"""How far the time of an answer may be from the one asked for: Prometheus takes it in whole milliseconds."""
 _FILE_MODE = 0o644
 _LABEL = "L"
+_FIGURE = re.compile(r"[+-]?([0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|Inf)|NaN")
+_FAULTS = ("error", "errorType", "warnings")
 
 
 class PrometheusError(Exception):
@@ -181,7 +188,7 @@ class PrometheusEngine:
         labels = [one.labels.get(_LABEL) for one in series]
         if sorted(map(str, labels)) == sorted(SCALES):
             return {str(label): one.figure for label, one in zip(labels, series, strict=True)}
-        if any(label in SCALES for label in labels):
+        if any(label is not None for label in labels):
             raise PrometheusError(
                 f"{name} has the scales {labels}, must have each of {', '.join(SCALES)} once"
             )
@@ -222,9 +229,7 @@ class PrometheusEngine:
 
     def _newest_s(self) -> float:
         settings, now_s = self._settings, self._clock()
-        series = _vector(
-            "clock", self._ask("query", "clock", {"query": settings.clock, "time": f"{now_s:.3f}"})
-        )
+        series = self._instant("clock", settings.clock, now_s)
         at_s = max(one.figure for one in series)
         if not now_s - at_s <= settings.stale_after:
             raise PrometheusError(
@@ -241,31 +246,37 @@ class PrometheusEngine:
         try:
             self._require_fresh(name, query, at_s)
             if query.range == 0:
-                asked = {"query": query.promql, "time": f"{at_s:.3f}"}
-                return _vector(name, self._ask("query", name, asked))
+                return self._instant(name, query.promql, at_s)
             steps = int(query.range / query.step)
+            start_s = at_s - steps * query.step
             asked = {
                 "query": query.promql,
-                "start": f"{at_s - steps * query.step:.3f}",
+                "start": f"{start_s:.3f}",
                 "end": f"{at_s:.3f}",
                 "step": f"{query.step:g}",
             }
-            return _reduced(name, self._ask("query_range", name, asked), query, steps + 1)
+            found = _found(name, self._ask("query_range", name, asked), ("matrix",), "values")
+            return tuple(
+                Series(labels, _REDUCTIONS[query.reduce](_course(name, values, steps + 1, start_s, at_s)))
+                for labels, values in found
+            )
         except PrometheusError as error:
             return error
 
     def _require_fresh(self, name: str, query: QueryConfig, at_s: float) -> None:
         if query.clock is None:
             return
-        asked = {"query": query.clock, "time": f"{at_s:.3f}"}
-        oldest_s = min(
-            one.figure for one in _vector(f"{name}.clock", self._ask("query", f"{name}.clock", asked))
-        )
+        oldest_s = min(one.figure for one in self._instant(f"{name}.clock", query.clock, at_s))
         if not at_s - oldest_s <= self._settings.stale_after:
             raise PrometheusError(
                 f"{name}: the sample is {at_s - oldest_s:.3f} s old, must be at most "
                 f"{self._settings.stale_after:g} s"
             )
+
+    def _instant(self, name: str, promql: str | None, at_s: float) -> tuple[Series, ...]:
+        data = self._ask("query", name, {"query": promql, "time": f"{at_s:.3f}"})
+        found = _found(name, data, ("vector", "scalar"), "value")
+        return tuple(Series(labels, _course(name, [value], 1, at_s, at_s)[0]) for labels, value in found)
 
     def _ask(self, kind: str, name: str, asked: Mapping[str, Any]) -> Any:
         # One cycle asks many times, and each may take the whole timeout.
@@ -278,6 +289,10 @@ class PrometheusEngine:
             raise PrometheusError(f"{name}: {error}") from error
         if not (isinstance(document, dict) and document.get("status") == "success"):
             raise PrometheusError(f"{name}: Prometheus did not answer with success")
+        for fault in _FAULTS:
+            # A warning says that the answer may be a part of what there is.
+            if document.get(fault) not in (None, "", []):
+                raise PrometheusError(f"{name}: Prometheus answered with {fault}: {document[fault]}")
         return document.get("data")
 
     def _send(self, alpha: float) -> None:
@@ -302,42 +317,47 @@ class PrometheusEngine:
 _CAPABILITIES: Final = ("coherence", "entropy_rate", "h_internal", "drive", "loop_gain", "psi", "lambda_base")
 
 
-def _vector(name: str, data: Any) -> tuple[Series, ...]:
+def _found(name: str, data: Any, kinds: Sequence[str], key: str) -> list[tuple[dict[str, str], Any]]:
+    """Return the labels of each series of an answer, and what stands under its key."""
     try:
         kind, result = data["resultType"], data["result"]
-        if kind == "scalar":
-            found = [Series({}, _finite(name, result))]
-        elif kind == "vector":
-            found = [Series(dict(one["metric"]), _finite(name, one["value"])) for one in result]
-        else:
-            raise PrometheusError(f"{name}: the answer is a {kind}, must be a vector or a scalar")
+        if kind not in kinds:
+            raise PrometheusError(f"{name}: the answer is a {kind}, must be a {' or a '.join(kinds)}")
+        found = [({}, result)] if kind == "scalar" else [(dict(one["metric"]), one[key]) for one in result]
     except (TypeError, KeyError, ValueError, IndexError) as error:
         raise PrometheusError(f"{name}: the answer cannot be read: {type(error).__name__}") from error
     if not found:
         raise PrometheusError(f"{name}: the query gave no sample")
-    return tuple(found)
+    return found
 
 
-def _reduced(name: str, data: Any, query: QueryConfig, points: int) -> tuple[Series, ...]:
-    try:
-        found = []
-        for one in data["result"]:
-            figures = [_finite(name, value) for value in one["values"]]
-            if len(figures) != points:
-                raise PrometheusError(f"{name}: the range has {len(figures)} points, must have {points}")
-            found.append(Series(dict(one["metric"]), _REDUCTIONS[query.reduce](figures)))
-    except (TypeError, KeyError, ValueError, IndexError) as error:
-        raise PrometheusError(f"{name}: the answer cannot be read: {type(error).__name__}") from error
-    if not found:
-        raise PrometheusError(f"{name}: the query gave no sample")
-    return tuple(found)
+def _course(name: str, values: Any, points: int, start_s: float, end_s: float) -> list[float]:
+    """Return the figures of samples, which have to be so many, one after the other from start to end."""
+    if not isinstance(values, list):
+        raise PrometheusError(f"{name}: the answer cannot be read: its samples are no list")
+    samples = [_sample(name, value) for value in values]
+    if len(samples) != points:
+        raise PrometheusError(f"{name}: the range has {len(samples)} points, must have {points}")
+    times_s = [at_s for at_s, _ in samples]
+    for at_s in times_s:
+        if not start_s - TIME_TOLERANCE_S <= at_s <= end_s + TIME_TOLERANCE_S:
+            raise PrometheusError(
+                f"{name}: the answer is of {shown(at_s)}, must be of {start_s:.3f} to {end_s:.3f}"
+            )
+    if not all(before_s < after_s for before_s, after_s in pairwise(times_s)):
+        raise PrometheusError(f"{name}: the points of the range do not follow each other")
+    return [figure for _, figure in samples]
 
 
-def _finite(name: str, value: Sequence[Any]) -> float:
-    figure = float(value[1])
+def _sample(name: str, value: Any) -> tuple[float, float]:
+    match value:
+        case [int() | float() as at_s, str() as text] if type(at_s) is not bool and _FIGURE.fullmatch(text):
+            figure = float(text)
+        case _:
+            raise PrometheusError(f"{name}: a sample must be a time and a figure as text, is another")
     if isfinite(figure):
-        return figure
-    raise PrometheusError(f"{name}: the figure is {value[1]}, must be finite")
+        return at_s, figure
+    raise PrometheusError(f"{name}: the figure is {text}, must be finite")
 
 
 def _rise(figures: Sequence[float]) -> float:

@@ -46,6 +46,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.wfile.write(self.path.encode("ascii"))
 
+    def do_POST(self):
+        self.send_response(200)
+        self.send_header("content-length", self.path.removeprefix("/"))
+        self.end_headers()
+        self.wfile.write(b"{}")
+
     def do_PUT(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.send_response(200)
@@ -176,6 +182,13 @@ def test_what_is_no_answer_is_an_error(serve, path, said):
     timeout_s = 5.0 if path == "/large" else 0.2
     with pytest.raises(HttpError, match=said):
         exchange("GET", url + path, None, NOBODY, timeout_s)
+
+
+def test_an_answer_that_is_cut_off_is_an_error(serve):
+    _, url = serve()
+    assert exchange("POST", f"{url}/2", None, NOBODY, 5.0) == b"{}"
+    with pytest.raises(HttpError, match=r"the answer has 2 bytes, must have 3 \(Content-Length\)"):
+        exchange("POST", f"{url}/3", None, NOBODY, 5.0)
 
 
 @pytest.fixture
