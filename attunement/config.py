@@ -305,7 +305,7 @@ def _problems(error: Exception, key: str) -> Iterator[str]:
     match error:
         case BaseValidationError():
             for inner in error.exceptions:
-                yield from _problems(inner, _extended(key, inner))
+                yield from _problems(inner, extended(key, inner))
         case ForbiddenExtraKeysError():
             known = [info.key for info in describe()]
             for extra in sorted(map(str, error.extra_fields)):
@@ -319,7 +319,8 @@ def _problems(error: Exception, key: str) -> Iterator[str]:
             yield f"{key} {error}"
 
 
-def _extended(key: str, error: BaseException) -> str:
+def extended(key: str, error: BaseException) -> str:
+    """Add to a key where within it cattrs met an error."""
     for note in getattr(error, "__notes__", ()):
         if isinstance(note, AttributeValidationNote):
             return f"{key}.{note.name}"

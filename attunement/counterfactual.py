@@ -89,6 +89,7 @@ class Counterfactual:
         other: Under the configuration that is asked about.
         reproduced_within: Largest difference between recorded figures and those of the engine under the
             recorded α.
+        rows_compared: Rows that have recorded figures, which these are.
         said: What is recorded, what is computed, and what is not known; for those who look at it.
         entropy_max: Limit of the configuration that is asked about [1/cycle].
         h_internal_min: Another.
@@ -98,6 +99,7 @@ class Counterfactual:
     held: Track
     other: Track
     reproduced_within: float
+    rows_compared: int
     said: tuple[str, ...]
     entropy_max: float
     h_internal_min: float
@@ -111,6 +113,7 @@ class Counterfactual:
         """Figures and courses as JSON's types."""
         return {
             "reproduced_within": self.reproduced_within,
+            "rows_compared": self.rows_compared,
             "said": list(self.said),
             "limits": {"entropy_max": self.entropy_max, "h_internal_min": self.h_internal_min},
             "tracks": {
@@ -139,12 +142,18 @@ def compare(
         folder: For ledgers and keys that are thrown away.
 
     Raises:
-        ReproductionError: the engine does not give the recorded figures under the recorded α.
+        ReproductionError: the engine does not give the recorded figures under the recorded α, or there are
+            none.
         ConfigError: the α at which the session began lies outside the configuration's limits.
         Exception: as of `Attunement` and `run_cycles`.
     """
     recording = attrs.evolve(recording, rows=recording.rows[:cycles])
-    within = reproduced_within(recording)
+    within, compared = reproduced(recording)
+    if not compared > 0:
+        raise ReproductionError(
+            f"{recording.path}: 0 of {len(recording.rows)} rows have figures to compare, must be at least 1: "
+            "whether the engine gives them cannot be tried"
+        )
     if not within <= TOLERANCE:
         raise ReproductionError(
             f"{recording.path}: under the recorded α the engine's figures differ by up to {within:.3g}, "
@@ -163,34 +172,41 @@ def compare(
         f"recorded: α, Ĉ, entropy rate and H as they were, under {header.optimizer}.",
         f"held and other: α of {name} under the configuration's limits, judged by the kernel; Ω, Ĉ, entropy "
         "rate and H computed by the engine's recursion from the recorded features and Ψ.",
-        f"Under the recorded α this recursion gives the recorded figures {_as_near(within)}.",
+        f"Under the recorded α this recursion gives the recorded figures {_as_near(within)}, compared in "
+        f"{compared} of {len(recording.rows)} rows.",
         "Not known: how the system behind the features would itself have answered another α. If it reacts to "
         "α, by load or users say, this is not what would have happened.",
     )
     safety = config.safety
     return Counterfactual(
-        _recorded(recording), held, other, within, said, safety.entropy_max, safety.h_internal_min
+        _recorded(recording), held, other, within, compared, said, safety.entropy_max, safety.h_internal_min
     )
 
 
-def reproduced_within(recording: Recording) -> float:
-    """Run the engine under the recorded α, and return the largest difference to the recorded figures."""
+def reproduced(recording: Recording) -> tuple[float, int]:
+    """Run the engine under the recorded α.
+
+    Returns:
+        The largest difference to the recorded figures, and in how many rows there were any.
+    """
     header, first = recording.header, recording.rows[0]
     engine = CalEngine(recording.source(), header.engine, k_max=header.k_max, alpha=first.engine_alpha)
     sensors = Sensors(engine, header.objective.coherence_window, header.objective.rho, 0)
-    largest = 0.0
+    largest, compared = 0.0, 0
     for row in recording.rows:
         engine.set_alpha_multiplier(row.engine_alpha)
         engine.run_cycle()
         figures = sensors.measure()
-        for recorded, computed in (
-            (row.c_hat, figures.c_hat),
-            (row.entropy_rate, figures.entropy_rate),
-            (row.h_internal, figures.h_internal),
+        if row.c_hat is None or row.entropy_rate is None or row.h_internal is None:
+            continue
+        compared += 1
+        for difference in (
+            row.c_hat - figures.c_hat,
+            row.entropy_rate - figures.entropy_rate,
+            row.h_internal - figures.h_internal,
         ):
-            if recorded is not None:
-                largest = _larger(largest, abs(recorded - computed))
-    return largest
+            largest = _larger(largest, abs(difference))
+    return largest, compared
 
 
 def _larger(largest: float, difference: float) -> float:

@@ -12,21 +12,25 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from math import isfinite
 from pathlib import Path
-from typing import Any, Final, NoReturn, Protocol, TextIO
+from typing import Any, Final, NoReturn, Protocol, TextIO, TypeVar, get_args, get_origin
 
 import attrs
 import numpy as np
-from cattrs import Converter
+from cattrs import BaseValidationError, Converter
 from numpy import float64
 from numpy.typing import NDArray
 
-from attunement.config import plain
+from attunement.config import extended, plain
+from attunement.config_option import Interval, checked, shown
 from attunement.config_schema import Config, EngineConfig, ObjectiveConfig
+from attunement.engine_protocol import SCALES
 from attunement.sources import FeatureBlock, FeatureSource, SourceExhaustedError
 from attunement.telemetry import CycleReport
 from attunement.telemetry_body import utc_now
+from kernel import Mode
 from kernel.quantity import to_float
 
 VERSION: Final = 1
@@ -35,6 +39,18 @@ NDJSON: Final = ".ndjson"
 
 _KEY = b"lambda-attunement"
 _ROWS_A_GROUP = 512
+# Of α what a configuration takes, down to the kernel's unit.
+_ALPHA: Final = Interval(1e-9, 10)
+_RANGES: Final = {
+    "nodes": Interval(1, 10**6),
+    "dims": Interval(1, 10**6),
+    "k_max": Interval(0, 100, low_open=True),
+    "sequence": Interval(0, 2**63 - 1),
+    "engine_alpha": _ALPHA,
+    "alpha": _ALPHA,
+}
+_MODES: Final = tuple(mode.name.lower() for mode in Mode)
+_Told = TypeVar("_Told")
 
 
 class RecordingError(Exception):
@@ -271,6 +287,8 @@ def _checked(recording: Recording) -> Recording:
     for number, row in enumerate(recording.rows, 1):
         if len(row.features) != size:
             raise ValueError(f"row {number} has {len(row.features)} features, must have {size}")
+        if len(row.psi) != len(SCALES):
+            raise ValueError(f"row {number} has {len(row.psi)} figures of psi, must have {len(SCALES)}")
     if not recording.rows:
         raise ValueError("it has no rows")
     return recording
@@ -283,6 +301,20 @@ def _require_finite(told: Header | Row) -> None:
         for figure in value if isinstance(value, list) else [value]:
             if isinstance(figure, float) and not isfinite(figure):
                 raise ValueError(f"{field.name} is {figure}, must be finite")
+
+
+def _require_in_range(told: Header | Row) -> None:
+    for name, within in _RANGES.items():
+        value = getattr(told, name, None)
+        if value is not None and not within.holds(value):
+            raise ValueError(f"{name} is {shown(value)}, must lie in {within}")
+
+
+def _require_time(text: str) -> None:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"time is {shown(text)}, must be a time of ISO 8601") from error
 
 
 def _said(error: Exception) -> str:
@@ -415,17 +447,49 @@ def _refuse(literal: str) -> NoReturn:
 
 
 def _header(told: Any) -> Header:
-    if not isinstance(told, dict) or told.pop("recording", None) != VERSION:
+    version = told.pop("recording", None) if isinstance(told, dict) else None
+    if type(version) is not int or version != VERSION:
         raise ValueError(f"it does not begin as a recording of version {VERSION}")
-    header = _CONVERTER.structure(told, Header)
+    header = _structured(told, Header)
     _require_finite(header)
+    _require_in_range(header)
     return header
 
 
 def _row(told: Any) -> Row:
-    row = _CONVERTER.structure(told, Row)
+    row = _structured(told, Row)
     _require_finite(row)
+    _require_in_range(row)
+    _require_time(row.time)
+    if row.mode not in _MODES:
+        raise ValueError(f"mode is {shown(row.mode)}, must be {' or '.join(_MODES)}")
+    if sum(figure is None for figure in (row.c_hat, row.entropy_rate, row.h_internal)) not in (0, 3):
+        raise ValueError("c_hat, entropy_rate and h_internal must all be numbers or all null")
     return row
 
 
-_CONVERTER = Converter(forbid_extra_keys=True, detailed_validation=False)
+def _structured(told: Any, kind: type[_Told]) -> _Told:
+    try:
+        return _CONVERTER.structure(told, kind)
+    except BaseValidationError as group:
+        key = ""
+        error: Exception = group
+        while isinstance(error, BaseValidationError):
+            error = error.exceptions[0]
+            key = extended(key, error)
+        said = "is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{key} {said}".lstrip(". ")) from group
+
+
+def _list(value: Any, kind: Any) -> Any:
+    if not isinstance(value, list):
+        raise TypeError(f"is {shown(value)}, must be a list")
+    (member,) = get_args(kind)
+    return [checked(one, member, None) for one in value]
+
+
+# Types are held to as in a configuration: cattrs by itself would take true for 1, and text for a number.
+_CONVERTER = Converter(forbid_extra_keys=True)
+for _kind in (bool, int, float, str):
+    _CONVERTER.register_structure_hook(_kind, lambda value, kind: checked(value, kind, None))
+_CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is list, _list)
