@@ -5,6 +5,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socketserver import ThreadingMixIn
 from types import TracebackType
@@ -12,7 +13,9 @@ from typing import Any, Final, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
+from prometheus_client.exposition import choose_encoder
 
+from attunement.foreign import described
 from attunement.metrics import Metrics
 
 CONNECTIONS_MAX: Final = 32
@@ -20,6 +23,8 @@ CONNECTION_S: Final = 10.0
 """Longest life of a connection, request and answer; the wait that Prometheus allows a scrape by default."""
 
 _TICK_S = 0.25
+
+_App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class MetricsError(Exception):
@@ -135,8 +140,32 @@ class _Handler(WSGIRequestHandler):
         """A scrape is no news."""
 
 
+def _guarded(app: _App) -> _App:
+    """Return an application that answers whatever is asked, and leaves no traceback on the run's screen."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            if not _can_be_chosen(environ.get("HTTP_ACCEPT", "")):
+                del environ["HTTP_ACCEPT"]
+            return app(environ, start_response)
+        except Exception as error:  # noqa: BLE001 - who asked is told
+            start_response("500 Internal Server Error", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"{described(error)}\n".encode()]
+
+    return answer
+
+
+def _can_be_chosen(accept: str) -> bool:
+    try:
+        choose_encoder(accept)
+    except (ValueError, TypeError):
+        # The library takes what the client calls a version for a list of numbers.
+        return False
+    return True
+
+
 def _listening(metrics: Metrics, host: str, port: int) -> WSGIServer:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, *_, address = found[0]
     kind = _Server6 if family == socket.AF_INET6 else _Server
-    return make_server(str(address[0]), port, make_wsgi_app(metrics.registry), kind, _Handler)
+    return make_server(str(address[0]), port, _guarded(make_wsgi_app(metrics.registry)), kind, _Handler)

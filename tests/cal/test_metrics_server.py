@@ -131,3 +131,68 @@ def test_closing_cuts_who_is_connected(until):
         until(lambda: threads() == 1)
     with client:
         assert is_cut(client)
+
+
+def answer_to(connect, *lines):
+    client = connect("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    with client.makefile("rb") as stream:
+        return stream.read()
+
+
+VERSIONS = [
+    "abc",
+    "1.x",
+    "1..0",
+    "-",
+    "٣".encode().decode("latin-1"),
+    "9" * 5000,
+    "1.0.0 ",
+    "0x1",
+    "1e3",
+    "None",
+]
+
+
+@pytest.mark.parametrize("version", [*VERSIONS, "", "1", "1.0.0", "0.0.4"], ids=lambda text: text[:9])
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_whatever_version_is_asked_for_is_answered_with_the_metrics(connect, capfd, kind, version):
+    for accept in (f"{kind}; version={version}", f"{kind};version={version};escaping={version},*/*;q=0.1"):
+        said = answer_to(connect, "GET /metrics HTTP/1.1", f"Accept: {accept}")
+        assert said.startswith(b"HTTP/1.0 200 OK\r\n")
+        assert b"uhes_alpha_value" in said
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["GET /metrics?name[]=%ff&name[]=& HTTP/1.1"],
+        ["GET /%00%ff HTTP/1.1", "Accept-Encoding: gzip;q=x, \xff"],
+        ["GET /metrics HTTP/1.1", "Content-Length: x"],
+        ["GET /metrics HTTP/9.9"],
+        ["GET"],
+        ["\xff \xff HTTP/1.1"],
+        ["OPTIONS * HTTP/1.1"],
+        ["POST /metrics HTTP/1.1", "Content-Length: 0"],
+        ["GET /metrics HTTP/1.1", *(f"A{index}: b" for index in range(200))],
+    ],
+    ids=range(9),
+)
+def test_a_strange_request_leaves_nothing_on_the_screen(server, connect, capfd, lines):
+    assert b"Traceback" not in answer_to(connect, *lines)
+    assert is_answered(server)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_cannot_be_collected_is_told_to_who_asked_alone(capfd):
+    class Broken:
+        def collect(self):
+            raise KeyError("zz")
+
+    metrics = Metrics()
+    with MetricsServer(metrics, "127.0.0.1", 0) as server, clients() as connect:
+        metrics.registry._collector_to_names[Broken()] = []
+        said = answer_to(partial(connect, server.port), "GET /metrics HTTP/1.1")
+    assert said.startswith(b"HTTP/1.0 500 ")
+    assert said.endswith(b"\r\n\r\nKeyError: 'zz'\n")
+    assert capfd.readouterr() == ("", "")
