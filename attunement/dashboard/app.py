@@ -160,7 +160,7 @@ def make_app(site: Site, viewers: Viewers) -> Starlette:
             Route("/api/overview", pages.overview),
             Route("/api/events", pages.events),
             Route("/api/ledger", pages.ledger),
-            Route("/api/ledger/{sequence:int}", pages.explanation),
+            Route("/api/ledger/{sequence}", pages.explanation),
             Route("/api/what_if", pages.what_if),
             Route("/api/order", pages.order, methods=["POST"]),
         ],
@@ -223,9 +223,9 @@ class _Pages:
         return _answer(await run_in_threadpool(read))
 
     async def explanation(self, request: Request) -> Response:
-        sequence = request.path_params["sequence"]
-        if not sequence < len(self._site.index):
-            return refused(404, "no_record", f"record {sequence} is not in the ledger")
+        sequence = _whole(request.path_params["sequence"])
+        if sequence is None or not sequence < len(self._site.index):
+            return refused(404, "no_record", "there is no such record in the ledger")
         return _answer(await run_in_threadpool(self._site.index.explained, sequence))
 
     async def what_if(self, request: Request) -> Response:

@@ -166,6 +166,19 @@ def test_the_ledger_is_paged_searched_and_explained(beside_loop):
     assert served.ask("/api/ledger/x")[0] == 404
 
 
+@pytest.mark.parametrize(
+    "number", ["9" * 18, "9" * 19, "9" * 5000, "-1", "1.0", "%C2%B2", "%D9%A3" * 9], ids=range(7)
+)
+def test_a_number_that_counts_nothing_is_no_fault_of_the_page(beside_loop, capfd, number):
+    served = beside_loop(Suggestion(1.01))
+    served.loop.engine.run(3)
+    assert served.ask(f"/api/ledger/{number}")[0] == 404
+    for query in ("ledger?before=", "ledger?count=", "overview?cycles="):
+        assert served.ask(f"/api/{query}{number}")[0] == 200
+    assert served.ask(f"/api/what_if?alpha={number}")[0] in (200, 400, 409)
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
 def test_an_order_is_handed_in_and_its_signatures_decide(beside_loop, until):
     served = beside_loop()
     loop = served.loop
