@@ -154,14 +154,33 @@ class TileReader:
 
     def _read(self, level: int | None, index: int) -> bytes:
         of_level = self._size >> HEIGHT * (level or 0)
-        width = min(WIDTH, of_level - index * WIDTH)
-        # The writer drops a partial tile some time after the full one is there.
-        for tile in (Tile(level, index, width), Tile(level, index)):
-            try:
-                with open(os.path.join(self._folder, tile.path), "rb") as stream:
-                    return stream.read()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise LedgerReadError(f"cannot read {tile.path}: {error.strerror}") from error
-        raise LedgerReadError(f"cannot read {Tile(level, index, width).path}: it is not there")
+        wanted = tile = Tile(level, index, min(WIDTH, of_level - index * WIDTH))
+        # The writer drops a partial tile some time after a longer one is there, and never a full one. The
+        # longer one begins with the other, and nothing behind that is asked for.
+        while (data := self._held(tile)) is None:
+            if tile.width == WIDTH:
+                raise LedgerReadError(f"cannot read {wanted.path}: it is not there")
+            tile = self._longest(tile)
+        return data
+
+    def _held(self, tile: Tile) -> bytes | None:
+        try:
+            with open(os.path.join(self._folder, tile.path), "rb") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LedgerReadError(f"cannot read {tile.path}: {error.strerror}") from error
+
+    def _longest(self, tile: Tile) -> Tile:
+        """Return the longest tile that is longer: a partial one that is there, else the full one."""
+        directory = os.path.dirname(tile.path)
+        try:
+            names = os.listdir(os.path.join(self._folder, directory))
+        except FileNotFoundError:
+            names = []
+        except OSError as error:
+            raise LedgerReadError(f"cannot read {directory}: {error.strerror}") from error
+        widths = [int(name) for name in names if name.isascii() and name.isdecimal()]
+        longer = [width for width in widths if tile.width < width < WIDTH]
+        return Tile(tile.level, tile.index, max(longer, default=WIDTH))

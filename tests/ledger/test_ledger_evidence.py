@@ -1,9 +1,13 @@
+import errno
 import hashlib
+import os
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from ledger import LedgerReadError, LedgerWriteError, NoteError, NoteKey, ProofError, open_checkpoint
+from ledger import Ledger, LedgerReadError, LedgerWriteError, NoteError, NoteKey, ProofError, open_checkpoint
 from ledger.evidence import Evidence, TlogProof
 from ledger.keys import encode_base64
 
@@ -53,6 +57,59 @@ def test_damaged_tiles_prove_nothing(evidence, folder):
     bundle.mkdir()
     with pytest.raises(LedgerReadError, match="Is a directory"):
         evidence.record(9)
+
+
+@pytest.fixture
+def outpaced(folder, signers):
+    """Evidence at a checkpoint whose partial tiles the writer, still at work, has dropped."""
+    with Ledger.open(folder, signers) as ledger:
+        ledger.append_many([{"number": number} for number in range(5)])
+        (folder / "witnessed").write_bytes(ledger.checkpoint().note)
+        for number in range(3):
+            ledger.append({"later": number})
+            ledger.checkpoint()
+        assert sorted(path.name for path in (folder / "tile/0/000.p").iterdir()) == ["8", "9"]
+        yield Evidence(folder, signers.log.verifier, is_witnessed=True)
+
+
+def check_outpaced(evidence, signers):
+    for index in range(6):
+        signed = evidence.inclusion(index).verify(evidence.record(index), signers.log.verifier)
+        assert signed.checkpoint.size == 6
+    evidence.consistency(2, 5)
+
+
+def test_a_reader_that_is_outpaced_takes_longer_partial_tiles(outpaced, folder, signers):
+    (folder / "tile/0/000.p/99.new").write_bytes(b"a draft")
+    check_outpaced(outpaced, signers)
+
+
+def test_a_longer_partial_tile_may_vanish_before_it_is_opened(outpaced, folder, signers, monkeypatch):
+    def list_and_drop(path):
+        names = sorted(listdir(path))
+        longest = Path(path, names[-1])
+        longest.rename(longest.with_name(str(int(names[-1]) + 1)))
+        return names
+
+    listdir, looks = os.listdir, iter([list_and_drop] * 4)
+    monkeypatch.setattr(os, "listdir", lambda path: next(looks, listdir)(path))
+    check_outpaced(outpaced, signers)
+    assert next(looks, None) is None
+
+
+def test_a_tile_that_is_nowhere_is_said(outpaced, folder):
+    shutil.rmtree(folder / "tile/0/000.p")
+    with pytest.raises(LedgerReadError, match="cannot read tile/0/000.p/6: it is not there"):
+        outpaced.inclusion(3)
+
+
+def test_a_folder_of_partial_tiles_that_cannot_be_listed_is_said(outpaced, monkeypatch):
+    def failing(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "listdir", failing)
+    with pytest.raises(LedgerReadError, match="cannot read tile/0/000.p: Input/output error"):
+        outpaced.inclusion(3)
 
 
 def test_what_is_no_published_log(folder, write, signers, other_key):
