@@ -1,5 +1,6 @@
 """Append signed records to one journal, each durable before it is acknowledged."""
 
+import errno
 import itertools
 import os
 import threading
@@ -135,6 +136,8 @@ class Ledger:
         self._length = opened.st_size
         self._publisher = publisher
         self._ownership: Ownership | None = None
+        # Whether room is made where there is none; no longer once the disk had none to give.
+        self._makes_room = True
         # Why nothing may be appended any more; empty while all is well.
         self._stopped = ""
 
@@ -438,7 +441,7 @@ class Ledger:
         end = self._tip.end + len(frames)
         # Stands if anything below is interrupted, even by a signal: then the journal's end is not known.
         self._stopped = _INTERRUPTED
-        self._write(frames if end <= self._length else frames + bytes(ROOM_BYTES))
+        self._write(frames)
         self._sync_journal()
         self._tip = Tip(*records[-1].receipt, end)
         for stored, receipt in records:
@@ -465,14 +468,37 @@ class Ledger:
         self._stopped = reason
         return LedgerTamperedError(Finding(self._tip.sequence + 1, self._tip.end, Fault.TRUNCATED, reason))
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, frames: bytes) -> None:
+        is_within = self._tip.end + len(frames) <= self._length
+        if not is_within and self._makes_room and self._write_with_room(frames):
+            return
+        try:
+            written = os.pwrite(self._descriptor, frames, self._tip.end)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        if written != len(frames):
+            raise self._refuse(f"{written} of {len(frames)} bytes could be written to {self._journal}")
+        self._length = max(self._length, self._tip.end + written)
+
+    def _write_with_room(self, frames: bytes) -> bool:
+        """Write frames and room after them, and say whether there was space for both."""
+        data = frames + bytes(ROOM_BYTES)
         try:
             written = os.pwrite(self._descriptor, data, self._tip.end)
         except OSError as error:
-            raise self._refuse(f"cannot write to {self._journal}: {error.strerror}") from error
-        if written != len(data):
-            raise self._refuse(f"{written} of {len(data)} bytes could be written to {self._journal}")
-        self._length = max(self._length, self._tip.end + len(data))
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise self._cannot_write(error) from error
+            written = 0
+        if written == len(data):
+            self._length = self._tip.end + written
+            return True
+        # What little space there is is given back, for records and for the tiles and checkpoints of them.
+        self._makes_room = False
+        self._cut_back()
+        return False
+
+    def _cannot_write(self, error: OSError) -> LedgerWriteError:
+        return self._refuse(f"cannot write to {self._journal}: {error.strerror}")
 
     def _sync_journal(self) -> None:
         try:

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from ledger_bench import OPENING, environment, head_of, run_child
 
 from ledger import Head, Kind, Ledger, LedgerWriteError, Verdict, read_records, verify
+from ledger.log import ROOM_BYTES
 
 # Appends five records; what was acknowledged, what was refused, and how the writer ended.
 APPENDING = """
@@ -85,7 +87,8 @@ def check(folder, signers, lines):
 @pytest.mark.parametrize("fault", ["error=EIO", "error=ENOSPC", "signal=KILL"])
 @pytest.mark.parametrize(
     ("call", "ordinal"),
-    [("newfstatat", 6), ("pwrite64", 1), ("pwrite64", 3), ("fdatasync", 1), ("fdatasync", 3)],
+    # The first write makes room; where there is no space for that, the second is without.
+    [("newfstatat", 6), ("pwrite64", "1..2"), ("pwrite64", 3), ("fdatasync", 1), ("fdatasync", 3)],
 )
 def test_a_fault_at_every_system_call_of_an_append(write, folder, signers, call, ordinal, fault):
     write(2)
@@ -108,6 +111,17 @@ def test_a_second_fault_while_the_first_is_cut_off(write, folder, signers, secon
     lines = inject(folder, "pwrite64:retval=100:when=2", second)
     assert len([line for line in lines if line[0] == "done"]) == 1
     check(folder, signers, lines)
+
+
+@needs_strace
+@pytest.mark.parametrize("fault", ["error=ENOSPC", "error=EDQUOT", "retval=300"])
+def test_room_is_made_only_where_there_is_space_for_it(write, folder, signers, fault):
+    write(2)
+    lines = inject(folder, f"pwrite64:{fault}:when=1")
+    assert [line[0] for line in lines] == ["done"] * 5
+    # One write more than records: room is tried once.
+    assert Path(f"{folder}.trace").read_text().count("pwrite64(") == 6
+    assert check(folder, signers, lines) == [None, None, 0, 1, 2, 3, 4]
 
 
 @needs_strace
@@ -139,6 +153,21 @@ def mounted(place, *options):
         yield
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_nearly_full_disk_takes_what_there_is_space_for(tmp_path, signers):
+    disk = tmp_path / "disk"
+    with mounted(disk, "-t", "tmpfs", "-o", "size=1m", "none"):
+        folder = disk / "ledger"
+        for begun in (0, 3):
+            with Ledger.open(folder, signers) as ledger:
+                (disk / "filler").write_bytes(bytes(shutil.disk_usage(disk).free - ROOM_BYTES // 2))
+                for number in range(3):
+                    assert ledger.append({"number": number}).sequence == begun + number + 1
+                    assert ledger.checkpoint().checkpoint.size == begun + number + 2
+                assert (folder / "journal").stat().st_size == ledger.health(1.0).size_bytes
+            (disk / "filler").unlink()
+        assert verify(folder, signers.records.verify_key, anchor=head_of(folder)).verdict is Verdict.VERIFIED
 
 
 def test_a_full_disk_stops_the_ledger_and_the_stop_is_recorded(tmp_path, signers):
