@@ -98,11 +98,8 @@ class JournalIndex:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = journal_path(folder)
-        self._lock = threading.Lock()  # guards what follows; held while the journal is scanned
-        self._starts = array("Q")
-        self._end = 0
-        # Sequences of the records that carry a policy.
-        self._policies = array("Q")
+        self._lock = threading.Lock()  # held by whoever changes what follows, while the journal is scanned
+        self._begin_anew()
         try:
             self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -114,21 +111,27 @@ class JournalIndex:
         os.close(self._descriptor)
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._bounds) - 1
 
     def refresh(self) -> int:
         """Take in what was appended, and return how many records there are.
 
+        A writer whose disk is full cuts off what it began to write; then the journal is indexed anew.
+
         Raises:
-            LedgerReadError: the journal cannot be read, or was cut.
+            LedgerReadError: the journal cannot be read, or has no record.
         """
         with self._lock:
             size = os.fstat(self._descriptor).st_size
-            if size < self._end:
-                raise LedgerReadError(f"{self._path} has {size} bytes, had {self._end}: it was cut")
-            while self._end < size and self._scan(self._read(self._end, _BLOCK_BYTES)):
+            begin, header = self._last
+            # A record names all before it: while the last one stands, so do they.
+            if not (self._bounds[-1] <= size and self._read(begin, len(header)) == header):
+                self._begin_anew()
+            while self._bounds[-1] < size and self._scan(self._read(self._bounds[-1], _BLOCK_BYTES)):
                 pass
-            return len(self._starts)
+            if not len(self) > 0:
+                raise LedgerReadError(f"{self._path} has no whole record")
+            return len(self)
 
     def record(self, sequence: int) -> Record:
         """Return one record.
@@ -136,9 +139,11 @@ class JournalIndex:
         Raises:
             LedgerReadError: there is none, or it cannot be read.
         """
-        if not 0 <= sequence < len(self._starts):
+        bounds = self._bounds
+        if not 0 <= sequence < len(bounds) - 1:
             raise LedgerReadError(f"record {sequence} is not in {self.folder}")
-        return self._parsed(sequence, self._stored(sequence))
+        start, stop = bounds[sequence : sequence + 2]
+        return self._parsed(sequence, self._read(start, stop - start))
 
     def page(self, query: Query, before: int | None, count: int, budget_s: float = SEARCH_S) -> Page:
         """Return the newest records that are wanted, older than one; what was found, when the time is up.
@@ -146,7 +151,7 @@ class JournalIndex:
         Raises:
             LedgerReadError: a record cannot be read.
         """
-        total, until_s = len(self._starts), time.monotonic() + budget_s
+        total, until_s = len(self), time.monotonic() + budget_s
         end = total if before is None else max(0, min(before, total))
         found: list[Record] = []
         needles = query.needles()
@@ -173,7 +178,7 @@ class JournalIndex:
             LedgerReadError: a record cannot be read.
         """
         found: list[Record] = []
-        for sequence, stored in self._backwards(len(self._starts), lambda _block: True):
+        for sequence, stored in self._backwards(len(self), lambda _block: True):
             if b'"after":{' in stored:
                 found.append(self._parsed(sequence, stored))
             if len(found) == count:
@@ -209,42 +214,45 @@ class JournalIndex:
             LedgerReadError: a record cannot be read.
             JournalError: what stands for the policy is none.
         """
-        for index in range(bisect_left(self._policies, sequence) - 1, -1, -1):
-            record = self.record(self._policies[index])
+        policies = self._policies
+        for index in range(bisect_left(policies, sequence) - 1, -1, -1):
+            record = self.record(policies[index])
             if record.body.get("limits") is not None and record.body.get("verdict") != "refused":
                 return _limits_of(record)
         return None
 
+    def _begin_anew(self) -> None:
+        # Others read while these are changed: they grow at their ends, or others take their places.
+        # Where each record begins, and where the last one ends.
+        self._bounds = array("Q", [0])
+        # Sequences of the records that carry a policy.
+        self._policies = array("Q")
+        # Where the last record begins, and the header that its frame has there.
+        self._last = (0, b"")
+
     def _scan(self, block: bytes) -> bool:
         """Take in the whole frames at the block's beginning, and say whether there was one."""
-        at = 0
+        base, at = self._bounds[-1], 0
         while (end := frames.end_of(block, at)) is not None:
             if block.find(_POLICY, at, end) >= 0:
-                self._policies.append(len(self._starts))
-            self._starts.append(self._end)
-            self._end += end - at
+                self._policies.append(len(self))
+            self._last = (base + at, block[at : at + frames.HEADER.size])
+            self._bounds.append(base + end)
             at = end
         return at > 0
 
     def _backwards(self, end: int, wants: Callable[[bytes], bool]) -> Iterator[tuple[int, bytes]]:
         """Yield records from the last before `end` to the first; blocks that are not wanted are left out."""
+        bounds = self._bounds
+        end = min(end, len(bounds) - 1)
         while end > 0:
-            last = self._after(end - 1)
-            first = max(bisect_left(self._starts, max(0, last - _BLOCK_BYTES)), 0)
-            first = min(first, end - 1)
-            base = self._starts[first]
+            last = bounds[end]
+            first = min(bisect_left(bounds, max(0, last - _BLOCK_BYTES)), end - 1)
+            base = bounds[first]
             block = self._read(base, last - base)
             for sequence in range(end - 1, first - 1, -1) if wants(block) else ():
-                start, stop = self._starts[sequence] - base, self._after(sequence) - base
-                yield sequence, block[start:stop]
+                yield sequence, block[bounds[sequence] - base : bounds[sequence + 1] - base]
             end = first
-
-    def _after(self, sequence: int) -> int:
-        return self._starts[sequence + 1] if sequence + 1 < len(self._starts) else self._end
-
-    def _stored(self, sequence: int) -> bytes:
-        start = self._starts[sequence]
-        return self._read(start, self._after(sequence) - start)
 
     def _read(self, start: int, count: int) -> bytes:
         try:
