@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final
 
-from ledger import frame
+from ledger import files, frame
 from ledger.canonical import JsonValue
 from ledger.errors import (
     Fault,
@@ -235,14 +235,12 @@ def open_journal(folder: str | os.PathLike[str]) -> BinaryIO:
     """Open a ledger's journal for reading, without its lock.
 
     Raises:
-        LedgerReadError: it cannot be opened.
+        LedgerReadError: it cannot be opened, or is not a regular file.
     """
     try:
-        return open(journal_path(folder), "rb")
+        return files.open_to_read(journal_path(folder))
     except FileNotFoundError as error:
         raise LedgerReadError(f"no ledger in {os.fspath(folder)}: it has no file {JOURNAL}") from error
-    except OSError as error:
-        raise LedgerReadError(f"cannot read {journal_path(folder)}: {error.strerror}") from error
 
 
 def _check_signature(key: VerifyKey, record: Record) -> None:

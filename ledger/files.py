@@ -1,7 +1,11 @@
-"""Files that appear whole or not at all, and survive a power cut."""
+"""Files that appear whole or not at all, survive a power cut, and are read without waiting for anybody."""
 
 import os
 import secrets
+import stat
+from typing import BinaryIO
+
+from ledger.errors import LedgerReadError
 
 
 def publish(path: str, data: bytes, mode: int) -> None:
@@ -32,12 +36,45 @@ def replace(path: str, data: bytes, mode: int) -> None:
         OSError: it could not be written; what was there is unharmed.
     """
     draft = f"{path}.new"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    # What lies there was left by a crash, or is a pipe, for whose reader nobody waits.
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, mode)
     with open(descriptor, "wb") as stream:
         stream.write(data)
         stream.flush()
         os.fdatasync(descriptor)
     os.rename(draft, path)
+
+
+def open_to_read(path: str) -> BinaryIO:
+    """Open a regular file. Whatever else has its name, a pipe without a writer as well, is refused at once.
+
+    Raises:
+        FileNotFoundError: nothing has that name.
+        LedgerReadError: it cannot be opened, or is not a regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise LedgerReadError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LedgerReadError(f"cannot read {path}: it is not a regular file")
+    return open(descriptor, "rb")
+
+
+def read(path: str, most: int = -1) -> bytes:
+    """Return the bytes of a regular file, at most so many.
+
+    Raises:
+        FileNotFoundError, LedgerReadError: as of `open_to_read`, or while reading.
+    """
+    with open_to_read(path) as stream:
+        try:
+            return stream.read(most)
+        except OSError as error:
+            raise LedgerReadError(f"cannot read {path}: {error.strerror}") from error
 
 
 def make_directories(path: str) -> None:

@@ -117,12 +117,9 @@ def open_locked(folder: str) -> int:
     """
     name = journal_path(folder)
     try:
-        descriptor = os.open(name, os.O_RDWR)
+        descriptor = _open_to_write(name, 0)
     except OSError as error:
         raise LedgerWriteError(f"cannot open {name}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise LedgerWriteError(f"{name} is not a regular file")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -206,10 +203,10 @@ def size_aside(folder: str, digest: str) -> int:
     """Return how many bytes were set aside under a digest.
 
     Raises:
+        LedgerReadError: they cannot be read.
         LedgerWriteError: they are other bytes than the digest says.
     """
-    with open(os.path.join(folder, TORN_PREFIX + digest), "rb") as stream:
-        torn = stream.read(frame.MAX_TAIL_BYTES)
+    torn = files.read(os.path.join(folder, TORN_PREFIX + digest), frame.MAX_TAIL_BYTES)
     if sha256(torn).hexdigest() == digest:
         return len(torn)
     raise LedgerWriteError(f"{TORN_PREFIX}{digest} holds other bytes than its name says: move it away")
@@ -220,8 +217,9 @@ def keep_reserve(folder: str) -> None:
 
     Raises:
         OSError: there is not so much space.
+        LedgerWriteError: what has its name is no regular file.
     """
-    descriptor = os.open(os.path.join(folder, RESERVE), os.O_WRONLY | os.O_CREAT, _FILE_MODE)
+    descriptor = _open_to_write(os.path.join(folder, RESERVE), os.O_CREAT)
     try:
         os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
         os.fsync(descriptor)
@@ -248,6 +246,15 @@ def reading(clock: Callable[[], datetime]) -> str:
         return format_utc(clock())
     except ValueError as error:
         raise LedgerWriteError(f"the clock is of no use: {error}") from error
+
+
+def _open_to_write(path: str, flags: int) -> int:
+    # A pipe that is opened for both has its reader, and so nobody waits for one.
+    descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | flags, _FILE_MODE)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise LedgerWriteError(f"{path} is not a regular file")
 
 
 def _marks(folder: str, row: HeadRow | None) -> Iterator[Mark]:

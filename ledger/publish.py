@@ -16,6 +16,7 @@ import attrs
 from ledger import checkpoint as checkpoints
 from ledger import files
 from ledger.checkpoint import Checkpoint, SignedCheckpoint
+from ledger.errors import LedgerReadError
 from ledger.note import NoteSigner
 from ledger.tiles import Tile, partials
 from ledger.tree import Tree
@@ -143,9 +144,8 @@ def holds(path: str, data: bytes) -> bool:
 def compare(path: str, data: bytes) -> bool | None:
     """Say whether a file can be read and holds exactly these bytes; None if it is not there."""
     try:
-        with open(path, "rb") as stream:
-            return stream.read(len(data) + 1) == data
+        return files.read(path, len(data) + 1) == data
     except FileNotFoundError:
         return None
-    except OSError:
+    except LedgerReadError:
         return False

@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from ledger import files
 from ledger.errors import LedgerReadError, ProofError
 from ledger.merkle import HASH_BYTES, perfect_root, subtree_root
 
@@ -165,12 +166,9 @@ class TileReader:
 
     def _held(self, tile: Tile) -> bytes | None:
         try:
-            with open(os.path.join(self._folder, tile.path), "rb") as stream:
-                return stream.read()
+            return files.read(os.path.join(self._folder, tile.path))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise LedgerReadError(f"cannot read {tile.path}: {error.strerror}") from error
 
     def _longest(self, tile: Tile) -> Tile:
         """Return the longest tile that is longer: a partial one that is there, else the full one."""

@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 import attrs
 
+from ledger import files
 from ledger.chain import Chain, open_journal
 from ledger.checkpoint import Checkpoint
 from ledger.errors import (
     Fault,
     Finding,
     LedgerKeyError,
-    LedgerReadError,
     LedgerTamperedError,
     NoteError,
 )
@@ -119,14 +119,10 @@ def read_note(folder: str | os.PathLike[str], name: str) -> bytes | None:
     Raises:
         LedgerReadError: it cannot be read.
     """
-    path = os.path.join(folder, name)
     try:
-        with open(path, "rb") as stream:
-            return stream.read(MAX_NOTE_BYTES + 1)
+        return files.read(os.path.join(folder, name), MAX_NOTE_BYTES + 1)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise LedgerReadError(f"cannot read {path}: {error.strerror}") from error
 
 
 class _Audit:

@@ -24,7 +24,7 @@ from attunement.telemetry_body import check_body, tellable
 from kernel import Limits
 from ledger import LedgerReadError, Record
 from ledger import frame as frames
-from ledger.chain import journal_path
+from ledger.chain import journal_path, open_journal
 from ledger.record import RecordError, parse
 
 PAGE_MAX: Final = 200
@@ -100,15 +100,13 @@ class JournalIndex:
         self._path = journal_path(folder)
         self._lock = threading.Lock()  # held by whoever changes what follows, while the journal is scanned
         self._begin_anew()
-        try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise LedgerReadError(f"cannot read {self._path}: {error.strerror}") from error
+        self._stream = open_journal(folder)
+        self._descriptor = self._stream.fileno()
         self.refresh()
 
     def close(self) -> None:
         """Let the journal go."""
-        os.close(self._descriptor)
+        self._stream.close()
 
     def __len__(self) -> int:
         return len(self._bounds) - 1

@@ -318,8 +318,14 @@ def test_an_index_follows_a_writer(tmp_path, signers, monkeypatch):
     index.close()
     with pytest.raises(LedgerReadError, match="cannot read"):
         index.record(1)
-    with pytest.raises(LedgerReadError, match="cannot read"):
+    with pytest.raises(LedgerReadError, match="no ledger in"):
         JournalIndex(tmp_path / "nowhere")
+
+
+def test_an_index_waits_for_no_pipe(tmp_path):
+    os.mkfifo(tmp_path / "journal")
+    with pytest.raises(LedgerReadError, match="is not a regular file"):
+        JournalIndex(tmp_path)
 
 
 @pytest.mark.parametrize("grown", ["shorter", "as many", "longer"])
@@ -452,7 +458,7 @@ def test_a_page_for_everybody_needs_a_name():
 def test_serve_refuses_what_it_cannot_serve(site, capsys):
     config = site.config()
     assert _exit_code(["serve", "--config", config]) == 1
-    assert "cannot read" in capsys.readouterr().err
+    assert "no ledger in" in capsys.readouterr().err
     assert _exit_code(["run", "--config", config, "--plain"]) == 0
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

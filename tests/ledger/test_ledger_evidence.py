@@ -55,7 +55,7 @@ def test_damaged_tiles_prove_nothing(evidence, folder):
         evidence.record(9)
     bundle.unlink()
     bundle.mkdir()
-    with pytest.raises(LedgerReadError, match="Is a directory"):
+    with pytest.raises(LedgerReadError, match="is not a regular file"):
         evidence.record(9)
 
 

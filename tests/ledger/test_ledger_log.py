@@ -693,9 +693,9 @@ def test_a_checkpoint_that_cannot_be_read_is_said(write, folder, signers, key):
     write(1)
     (folder / "checkpoint").unlink()
     (folder / "checkpoint").mkdir()
-    with pytest.raises(LedgerReadError, match=r"cannot read .*checkpoint: Is a directory"):
+    with pytest.raises(LedgerReadError, match=r"cannot read .*checkpoint: it is not a regular file"):
         Ledger.open(folder, signers)
-    with pytest.raises(LedgerReadError, match="Is a directory"):
+    with pytest.raises(LedgerReadError, match="is not a regular file"):
         verify(folder, key.verify_key)
 
 

@@ -16,6 +16,7 @@ from ledger import (
     Ledger,
     LedgerReadError,
     LedgerTamperedError,
+    LedgerWriteError,
     Verdict,
     open_checkpoint,
     read_records,
@@ -24,6 +25,7 @@ from ledger import (
 from ledger import frame as frames
 from ledger.canonical import encode
 from ledger.chain import genesis_body, rotation_body
+from ledger.evidence import Evidence
 from ledger.frame import MAX_FRAME_BYTES
 from ledger.keys import encode_base64
 from ledger.record import EMPTY, RecordError, Tip, encode_body, parse, seal
@@ -425,6 +427,74 @@ def test_what_cannot_be_read_is_an_error_of_reading(tmp_path, key):
             verify(name, key.verify_key)
         with pytest.raises(LedgerReadError, match=told):
             list(read_records(name))
+
+
+def put_pipe(path):
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["journal", "checkpoint", "witnessed"])
+def test_no_reader_waits_for_a_pipe(write, folder, key, signers, name):
+    write(3)
+    put_pipe(folder / name)
+    with pytest.raises(LedgerReadError, match=f"{name}: it is not a regular file"):
+        verify(folder, key.verify_key)
+    if name != "journal":
+        with pytest.raises(LedgerReadError, match="is not a regular file"):
+            Evidence(folder, signers.log.verifier, is_witnessed=name == "witnessed")
+
+
+@pytest.mark.timeout(20)
+def test_no_proof_waits_for_a_pipe(write, folder, signers):
+    write(3)
+    put_pipe(folder / "tile/entries/000.p/4")
+    evidence = Evidence(folder, signers.log.verifier)
+    with pytest.raises(LedgerReadError, match="4: it is not a regular file"):
+        evidence.record(1)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("journal", LedgerWriteError),
+        ("checkpoint", LedgerReadError),
+        ("reserve", LedgerWriteError),
+        (f"torn-{'0' * 64}", LedgerReadError),
+    ],
+)
+def test_no_writer_waits_for_a_pipe(write, folder, signers, name, error):
+    write(3)
+    put_pipe(folder / name)
+    with pytest.raises(error, match=f"{name}.* is not a regular file"):
+        Ledger.open(folder, signers)
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_draft_is_not_waited_for(write, folder, signers):
+    write(3)
+    ledger = Ledger.open(folder, signers)
+    ledger.append({})
+    put_pipe(folder / "checkpoint.new")
+    with pytest.raises(LedgerWriteError, match="cannot publish"):
+        ledger.close()
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_tile_is_written_over_by_the_writer(write, folder, signers):
+    write(260)
+    put_pipe(folder / "tile/0/000")
+    Ledger.open(folder, signers).close()
+    assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
+
+
+def test_a_link_to_a_regular_file_is_read(write, folder, key):
+    write(3)
+    (folder / "journal").rename(folder / "elsewhere")
+    (folder / "journal").symlink_to("elsewhere")
+    assert verify(folder, key.verify_key).verdict is Verdict.NO_ANCHOR
 
 
 def test_a_failing_disk_is_not_taken_for_a_bad_ledger(tmp_path, key):
