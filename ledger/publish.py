@@ -138,14 +138,20 @@ def write_tiles(folder: str, tiles: Iterable[tuple[Tile, bytes]]) -> None:
 
 def holds(path: str, data: bytes) -> bool:
     """Say whether a file can be read and holds exactly these bytes."""
-    return bool(compare(path, data))
+    try:
+        return bool(compare(path, data))
+    except LedgerReadError:
+        # To write it again is the remedy for this as well; if that fails, that is said.
+        return False
 
 
 def compare(path: str, data: bytes) -> bool | None:
-    """Say whether a file can be read and holds exactly these bytes; None if it is not there."""
+    """Say whether a file holds exactly these bytes; None if it is not there.
+
+    Raises:
+        LedgerReadError: it is there and cannot be read.
+    """
     try:
         return files.read(path, len(data) + 1) == data
     except FileNotFoundError:
         return None
-    except LedgerReadError:
-        return False

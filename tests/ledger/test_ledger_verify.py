@@ -504,6 +504,26 @@ def test_a_failing_disk_is_not_taken_for_a_bad_ledger(tmp_path, key):
         verify(tmp_path, key.verify_key)
 
 
+@pytest.mark.parametrize("name", ["tile/0/000", "tile/entries/000", "tile/0/001.p/6"])
+def test_a_tile_that_cannot_be_read_is_not_called_tampered(write, folder, signers, name):
+    write(261)
+    tile = folder / name
+    # The system answers a read of address 0 with an input/output error; then a loop of links; then a folder.
+    for put, told in (
+        (lambda: tile.symlink_to("/proc/self/mem"), "Input/output error"),
+        (lambda: tile.symlink_to(tile.name), "Too many levels of symbolic links"),
+        (tile.mkdir, "it is not a regular file"),
+    ):
+        tile.unlink()
+        put()
+        with pytest.raises(LedgerReadError, match=f"cannot read .*{name}: {told}"):
+            verify(folder, signers.records.verify_key)
+    tile.rmdir()
+    tile.symlink_to(tile.name)
+    Ledger.open(folder, signers).close()
+    assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
+
+
 def test_an_error_of_the_progress_callback_is_its_own(write, folder, key):
     def progress(done, total):
         raise BrokenPipeError
