@@ -123,7 +123,10 @@ class Ledger:
         # Taken in this order: one publisher at a time; the order of records; the journal and its state.
         self._publishing: Final = threading.Lock()
         self._signing: Final = threading.Lock()
-        self._lock: Final = threading.Lock()
+        # The last one knows its owner, and release() raises RuntimeError for anybody else: a signal's handler
+        # may raise right after acquire() took it. On the way out release() is the first call of all, so that
+        # no other handler comes before it.
+        self._lock: Final = threading.RLock()
         # Owned by whoever holds _signing: the key in force, and the last record that was signed. It is the
         # last durable one as well, or the records between are about to be written.
         self._key = key
@@ -282,14 +285,16 @@ class Ledger:
 
         An append that takes longer counts as a ledger that is stopped: a disk that hangs takes no records.
         """
-        is_free = self._lock.acquire(timeout=patience_s)
         try:
+            is_free = self._lock.acquire(timeout=patience_s)
             tip = self._tip
             stopped = self._stopped if is_free else f"an append takes longer than {patience_s:g} s"
             return Health(tip.sequence + 1, tip.end, tip.timestamp, stopped)
         finally:
-            if is_free:
+            try:  # noqa: SIM105 - suppress() would be a call before it
                 self._lock.release()
+            except RuntimeError:
+                pass
 
     def close(self) -> None:
         """Publish a last checkpoint, and give the ledger free for another writer. Closing twice is allowed.
@@ -376,21 +381,24 @@ class Ledger:
                 # Before the other lock is given up, so that groups are written in the order of signing.
                 self._lock.acquire()
                 if taken and self._queue:
-                    self._sign_late(taken)
+                    # Those who came while the group before was written.
+                    self._sign_waiting(taken)
             # Whoever else took the request has ended it before this lock was to be had.
-            try:
-                self._commit(base, [sealed for one in taken for sealed in one.sealed])
-                is_committed = True
-            except LedgerError as refusal:
-                error = refusal
-            finally:
-                self._lock.release()
+            self._commit(base, [sealed for one in taken for sealed in one.sealed])
+            is_committed = True
+        except LedgerError as refusal:
+            error = refusal
         finally:
-            if not is_committed:
-                error = error or LedgerWriteError(_INTERRUPTED)
-            for one in taken:
-                one.error = one.error or error
-                one.is_done = True
+            try:
+                self._lock.release()
+            except RuntimeError:
+                pass
+            finally:
+                if not is_committed:
+                    error = error or LedgerWriteError(_INTERRUPTED)
+                for one in taken:
+                    one.error = one.error or error
+                    one.is_done = True
 
     def _sign_waiting(self, taken: list[_Request]) -> None:
         while self._queue:
@@ -403,14 +411,6 @@ class Ledger:
                 request.sealed, self._signed = self._sign(Kind.ENTRY, request.bodies)
             except LedgerError as error:
                 request.error = error
-
-    def _sign_late(self, taken: list[_Request]) -> None:
-        # Those who came while the group before was written.
-        try:
-            self._sign_waiting(taken)
-        except BaseException:
-            self._lock.release()
-            raise
 
     def _sign(self, kind: Kind, bodies: list[bytes]) -> tuple[list[_Sealed], Tip]:
         tip, key, now = self._signed, self._key, opening.reading(self._clock)

@@ -99,7 +99,7 @@ def test_a_longer_partial_tile_may_vanish_before_it_is_opened(outpaced, folder, 
 
 def test_a_tile_that_is_nowhere_is_said(outpaced, folder):
     shutil.rmtree(folder / "tile/0/000.p")
-    with pytest.raises(LedgerReadError, match="cannot read tile/0/000.p/6: it is not there"):
+    with pytest.raises(LedgerReadError, match=r"cannot read tile/0/000\.p/6: it is not there"):
         outpaced.inclusion(3)
 
 
@@ -108,7 +108,7 @@ def test_a_folder_of_partial_tiles_that_cannot_be_listed_is_said(outpaced, monke
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "listdir", failing)
-    with pytest.raises(LedgerReadError, match="cannot read tile/0/000.p: Input/output error"):
+    with pytest.raises(LedgerReadError, match=r"cannot read tile/0/000\.p: Input/output error"):
         outpaced.inclusion(3)
 
 

@@ -231,18 +231,20 @@ def test_an_interruption_while_records_of_others_are_signed_reaches_them(folder,
         arrived.wait(20)
 
     with Ledger.open(folder, signers, sync=sync) as ledger, ThreadPoolExecutor(3) as pool:
-        real, calls = ledger._sign_late, []
+        real, calls = ledger._sign_waiting, []
 
         def interrupted(taken):
+            # Second in line, with the lock: those who came late.
+            if not ledger._lock._is_owned():
+                return real(taken)
             calls.append(taken)
             if when == "after":
                 real(taken)
-            ledger._lock.release()
             raise KeyboardInterrupt
 
         leader = pool.submit(ledger.append, {"n": 1})
         assert first.wait(20)
-        monkeypatch.setattr(ledger, "_sign_late", interrupted)
+        monkeypatch.setattr(ledger, "_sign_waiting", interrupted)
         second = pool.submit(ledger.append, {"n": 2})
         assert eventually(lambda: ledger._signed.sequence == 2)
         third = pool.submit(ledger.append, {"n": 3})
@@ -435,6 +437,39 @@ def test_a_failed_sync_stops_the_ledger_and_is_never_tried_again(write, folder, 
     with Ledger.open(folder, signers, clock=clock) as ledger:
         assert ledger.append({"n": 4}).sequence >= 3
     assert verify(folder, signers.records.verify_key).verdict is Verdict.NO_ANCHOR
+
+
+class Interrupted:
+    """A lock in whose call to acquire a signal's handler raises, once it is taken."""
+
+    def __init__(self, lock):
+        self.lock = lock
+        self.release = lock.release
+        self.strikes = 1
+
+    def acquire(self, *arguments, **options):
+        taken = self.lock.acquire(*arguments, **options)
+        self.strikes -= 1
+        if self.strikes == 0:
+            raise KeyboardInterrupt
+        return taken
+
+    def __enter__(self):
+        return self.lock.__enter__()
+
+    def __exit__(self, *arguments):
+        self.lock.__exit__(*arguments)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("call", [lambda ledger: ledger.append({}), lambda ledger: ledger.health(1.0)])
+def test_an_interruption_leaves_no_lock_taken(folder, signers, call):
+    with Ledger.open(folder, signers) as ledger:
+        ledger._lock = Interrupted(ledger._lock)
+        with pytest.raises(KeyboardInterrupt):
+            call(ledger)
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(ledger.health, 1.0).result().records == 1
 
 
 def test_an_interrupted_append_stops_the_ledger(folder, signers):
