@@ -73,7 +73,10 @@ class Health:
 
 @attrs.define(eq=False)
 class _Request:
-    """What one caller waits for. Whoever takes it from the queue ends it, with sealed records or an error."""
+    """What one caller waits for. Whoever takes it from the queue ends it, with sealed records or an error.
+
+    A caller who waits no more ends it himself; it is not taken then.
+    """
 
     bodies: list[bytes]
     is_taken: bool = False
@@ -362,9 +365,14 @@ class Ledger:
         return ledger
 
     def _ended(self, request: _Request) -> _Request:
-        self._queue.append(request)
-        while not request.is_done:
-            self._take_turn(request)
+        try:
+            self._queue.append(request)
+            while not request.is_done:
+                self._take_turn(request)
+        finally:
+            # Where the caller was interrupted: whoever finds it in the queue leaves it unwritten. Whoever took it
+            # before writes it, as if the caller were still there.
+            request.is_done = True
         if request.error is not None:
             raise request.error
         return request
@@ -405,6 +413,8 @@ class Ledger:
             if taken and not sum(map(_size, (*taken, self._queue[0]))) <= frame.MAX_GROUP_BYTES:
                 return
             request = self._queue.popleft()
+            if request.is_done:
+                continue
             request.is_taken = True
             taken.append(request)
             try:

@@ -472,6 +472,21 @@ def test_an_interruption_leaves_no_lock_taken(folder, signers, call):
             assert pool.submit(ledger.health, 1.0).result().records == 1
 
 
+@pytest.mark.timeout(20)
+def test_what_its_caller_no_longer_waits_for_is_not_written(folder, signers, monkeypatch):
+    with Ledger.open(folder, signers) as ledger:
+
+        def interrupted(request):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "_take_turn", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append({"n": 1})
+        assert ledger.append({"n": 2}).sequence == 1
+    assert [record.body for record in read_records(folder)][1:] == [{"n": 2}]
+
+
 def test_an_interrupted_append_stops_the_ledger(folder, signers):
     def sync(descriptor):
         raise KeyboardInterrupt
