@@ -16,9 +16,11 @@ from rich.text import Text
 import ledger
 from attunement.charter import load_charter
 from attunement.cli_common import (
+    EXIT_ERROR,
     EXIT_REFUSED,
     F,
     FilePath,
+    complain,
     config_option,
     configuration,
     first_public_key,
@@ -276,7 +278,7 @@ def export(
     folder: Path,
     as_json: bool,
     **wanted: Any,
-) -> None:
+) -> int:
     """Write records, each with its inclusion proof, the checkpoint and a manifest into the new FOLDER.
 
     The manifest's hash, which is printed, stands for all of it; `sha256sum -c MANIFEST` checks the files.
@@ -289,6 +291,8 @@ def export(
     size = evidence.signed.checkpoint.size
     indices = [record.sequence for record in _selected(source, last, wanted)]
     published = [index for index in indices if index < size]
+    if not published:
+        return complain(_nothing_to_export(indices, size), EXIT_ERROR)
     manifest = evidence.export(folder, published)
     if len(published) < len(indices):
         unpublished = len(indices) - len(published)
@@ -296,9 +300,10 @@ def export(
     if as_json:
         told = {"folder": str(folder), "records": len(published), "manifest": manifest}
         click.echo(json.dumps(told, ensure_ascii=False))
-        return
+        return 0
     click.echo(f"{len(published)} records exported to {folder}", err=True)
     click.echo(manifest)
+    return 0
 
 
 @ledger_group.command(
@@ -431,6 +436,13 @@ def _check_published(evidence: Evidence, index: int) -> None:
     size = evidence.signed.checkpoint.size
     if not index < size:
         raise click.UsageError(f"record {index} is not under the checkpoint, which covers {size} records")
+
+
+def _nothing_to_export(indices: list[int], size: int) -> str:
+    if not indices:
+        return "nothing to export: no record is what was asked for"
+    newer = f"record {indices[0]} is" if len(indices) == 1 else f"records {indices[0]} to {indices[-1]} are"
+    return f"nothing to export: {newer} newer than the checkpoint, which covers {size} records"
 
 
 def _print_consistency(evidence: Evidence, sizes: tuple[int, int], as_json: bool) -> None:

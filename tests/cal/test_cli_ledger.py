@@ -486,6 +486,24 @@ def test_an_export_says_what_no_checkpoint_covers(told, deed, tmp_path):
     ]
 
 
+def test_an_export_of_nothing_is_an_error(told, deed, tmp_path):
+    own, folder, size = deed.copy(tmp_path / "own"), tmp_path / "evidence", len(deed.records)
+    kept = (own.ledger / "checkpoint").read_bytes()
+    with Ledger.open(own.ledger, own.signers) as ledger:
+        ledger.append_many([{"event": "note", "actor": "ines"}] * 3)
+    (own.ledger / "checkpoint").write_bytes(kept)
+    covers = f"newer than the checkpoint, which covers {size} records"
+    for options, reason in (
+        (("--last", 1), f"record {size + 2} is {covers}"),
+        (("--last", 3), f"records {size} to {size + 2} are {covers}"),
+        (("--actor", "nobody"), "no record is what was asked for"),
+    ):
+        code, out, err = told("export", folder, *options, of=own)
+        assert (code, out) == (1, "")
+        assert f"error: nothing to export: {reason}" in err
+        assert not folder.exists()
+
+
 # explain
 
 
