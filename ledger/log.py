@@ -370,8 +370,8 @@ class Ledger:
             while not request.is_done:
                 self._take_turn(request)
         finally:
-            # Where the caller was interrupted: whoever finds it in the queue leaves it unwritten. Whoever took it
-            # before writes it, as if the caller were still there.
+            # Where the caller was interrupted: whoever finds it in the queue leaves it unwritten. Whoever took
+            # it before writes it, as if the caller were still there.
             request.is_done = True
         if request.error is not None:
             raise request.error
