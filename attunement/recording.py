@@ -481,6 +481,10 @@ def _structured(told: Any, kind: type[_Told]) -> _Told:
         raise ValueError(f"{key} {said}".lstrip(". ")) from group
 
 
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) is list
+
+
 def _list(value: Any, kind: Any) -> Any:
     if not isinstance(value, list):
         raise TypeError(f"is {shown(value)}, must be a list")
@@ -492,4 +496,4 @@ def _list(value: Any, kind: Any) -> Any:
 _CONVERTER = Converter(forbid_extra_keys=True)
 for _kind in (bool, int, float, str):
     _CONVERTER.register_structure_hook(_kind, lambda value, kind: checked(value, kind, None))
-_CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is list, _list)
+_CONVERTER.register_structure_hook_func(_is_list, _list)
