@@ -35,9 +35,10 @@ lambda-attunement run --set safety.entropy_max=0.002
 ```
 
 A name in the environment is `{ENVIRONMENT_PREFIX}` and the key in capitals, with `__` for each dot. Values
-are read as YAML. An unknown key is refused wherever it is given, with the nearest known one; so is a value of
-another type or out of range, and values that contradict each other. `config check` says all that is wrong at
-once, `config show --json` what is in force and where it came from, `config explain KEY` all about one key.
+are read as YAML, without tags, anchors and merges, and of 64 KiB at most. An unknown key is refused wherever
+it is given, with the nearest known one; so is a value of another type or out of range, and values that
+contradict each other. `config check` says all that is wrong at once, `config show --json` what is in force
+and where it came from, `config explain KEY` all about one key.
 
 *Change* says how a changed value comes into force: **order**, it is part of the kernel's policy, and only an
 operator's signed order adopts it; **reload**, a run takes it in on SIGHUP; **restart**, at the next start. A

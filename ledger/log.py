@@ -370,8 +370,8 @@ class Ledger:
             while not request.is_done:
                 self._take_turn(request)
         finally:
-            # Where the caller was interrupted: whoever finds it in the queue leaves it unwritten. Whoever took
-            # it before writes it, as if the caller were still there.
+            # Where the caller was interrupted: whoever finds it in the queue leaves it unwritten. Whoever has
+            # taken it before writes it, as if the caller were still there.
             request.is_done = True
         if request.error is not None:
             raise request.error
@@ -412,11 +412,14 @@ class Ledger:
         while self._queue:
             if taken and not sum(map(_size, (*taken, self._queue[0]))) <= frame.MAX_GROUP_BYTES:
                 return
-            request = self._queue.popleft()
+            request = self._queue[0]
             if request.is_done:
+                self._queue.popleft()
                 continue
-            request.is_taken = True
+            # In this order: whoever is interrupted in between ends it, and it is passed over in the queue.
             taken.append(request)
+            request.is_taken = True
+            self._queue.popleft()
             try:
                 request.sealed, self._signed = self._sign(Kind.ENTRY, request.bodies)
             except LedgerError as error:
