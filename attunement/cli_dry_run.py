@@ -15,6 +15,7 @@ from attunement.config_schema import Config
 from attunement.counterfactual import Counterfactual, compare
 from attunement.counterfactual_plot import draw_html, draw_png
 from attunement.dry_run import DRY_RUN_CYCLES, compare_with_hold
+from attunement.printing import tell
 from attunement.recording import read_recording
 
 
@@ -56,7 +57,7 @@ def dry_run_command(
     for path, draw in ((png, draw_png), (html, draw_html)):
         if path is not None:
             draw(told, path)
-            click.echo(f"drawn: {path}", err=True)
+            tell(f"drawn: {path}")
     if as_json:
         click.echo(json.dumps(told.as_json(), ensure_ascii=False, allow_nan=False))
     else:

@@ -10,6 +10,7 @@ from attunement.cli_common import FilePath, config_option, configuration, follow
 from attunement.config_schema import Config
 from attunement.heads import configured_head_store
 from attunement.key_files import replace_key, retired, with_pub
+from attunement.printing import tell
 from ledger import KeyFileError, NoteSigner, Signers, SigningKey
 from ledger.chain import keys_in_force
 
@@ -35,7 +36,7 @@ def init_command(config_path: Path | None, path: Path | None, if_missing: bool, 
     log = configuration(config_path).logging
     for private in [path] if path else [Path(log.key_path), Path(log.log_key_path)]:
         if if_missing and private.exists():
-            click.echo(f"{private} is there already", err=True)
+            tell(f"{private} is there already")
             continue
         private.parent.mkdir(parents=True, exist_ok=True)
         key = ledger.generate(private, with_pub(private))
@@ -68,7 +69,7 @@ def rotate_command(config_path: Path | None, is_log: bool, as_json: bool) -> Non
     private = Path(log.log_key_path if is_log else log.key_path)
 
     def append(old: SigningKey, successor: SigningKey) -> None:
-        click.echo(f"{retired(private, old.verify_key.key_id)} will be the old key", err=True)
+        tell(f"{retired(private, old.verify_key.key_id)} will be the old key")
         with (
             configured_head_store(config) as heads,
             ledger.Ledger.open(folder, signers_of(config), head_store=heads) as opened,

@@ -36,6 +36,7 @@ from attunement.foreign import escaped
 from attunement.ledger_filter import RecordFilter, parse_alpha, parse_moment
 from attunement.ledger_view import RECORD_COLUMNS, newest, record_as_json, record_row
 from attunement.order_audit import OrderAuditor
+from attunement.printing import tell
 from attunement.replay import Mismatch, Replay
 from kernel import Outcome
 from ledger.chain import log_keys
@@ -296,12 +297,12 @@ def export(
     manifest = evidence.export(folder, published)
     if len(published) < len(indices):
         unpublished = len(indices) - len(published)
-        click.echo(f"{unpublished} records are newer than the checkpoint and were left out", err=True)
+        tell(f"{unpublished} records are newer than the checkpoint and were left out")
     if as_json:
         told = {"folder": str(folder), "records": len(published), "manifest": manifest}
         click.echo(json.dumps(told, ensure_ascii=False))
         return 0
-    click.echo(f"{len(published)} records exported to {folder}", err=True)
+    tell(f"{len(published)} records exported to {folder}")
     click.echo(manifest)
     return 0
 

@@ -23,6 +23,7 @@ from attunement.objections import standing_objections
 from attunement.order import Action, Choice, OrderTerms, terms_of
 from attunement.order_book import COUNTED, VOTE, OrderBook, choices
 from attunement.policy import kernel_limits
+from attunement.printing import tell
 from attunement.telemetry_body import limits_body, recorded_limits_body
 from kernel import Limits
 from ledger.record import format_utc
@@ -122,7 +123,7 @@ def propose(
         written(out, signed, as_json)
         return 0
     write_order(out, signed, is_new=True)
-    click.echo(f"written: {out}", err=True)
+    tell(f"written: {out}")
     return hand_over(
         config, signed, wait_s, as_json, f"`run --order {out}` counts the votes at the next start"
     )

@@ -25,6 +25,7 @@ from attunement.cli_common import (
 from attunement.config_schema import Config
 from attunement.ledger_view import nano_text
 from attunement.optimizer_memory import OptimizerMemoryError, put, read_memory, restore_memory
+from attunement.printing import tell
 from attunement.snapshot import Snapshot, SnapshotError, Surveyor
 from ledger import files
 from ledger.canonical import MAX_BYTES
@@ -137,7 +138,7 @@ def _save_memory(config: Config, file: Path) -> None:
     data = None if kept is None else read_memory(Path(kept))
     if data is not None:
         put(_memory_of(file), data)
-        click.echo(f"saved {_memory_of(file)}, the optimizer's memory", err=True)
+        tell(f"saved {_memory_of(file)}, the optimizer's memory")
 
 
 def _load_memory(config: Config, file: Path) -> None:
@@ -153,7 +154,7 @@ def _load_memory(config: Config, file: Path) -> None:
     finally:
         release(optimizer)
     put(Path(kept), data)
-    click.echo(f"optimizer memory of {saved} put back to {kept}", err=True)
+    tell(f"optimizer memory of {saved} put back to {kept}")
 
 
 def _memory_of(file: Path) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-import click
 from rich.console import Console
 
 from attunement.assembly import Attunement
@@ -14,6 +13,7 @@ from attunement.build import build_cal_engine, build_engine, build_source
 from attunement.config_schema import Config
 from attunement.decision_log import DecisionLog
 from attunement.engine import CalEngine
+from attunement.printing import tell
 from attunement.prometheus_engine import PrometheusEngine
 from attunement.recording import Recorder, RecordingError, Tapped
 from attunement.reloading import reload
@@ -90,12 +90,8 @@ class RunSide:
         attunement.reconfigure(reloaded.config)
         said = [f"reloaded {line}" for line in reloaded.taken]
         said += [f"not reloaded: {line}" for line in reloaded.refused]
-        try:
-            for line in said or ["reloaded: nothing has changed"]:
-                click.echo(line, err=True)
-        except BrokenPipeError:
-            if not stop.ends_without_reader():
-                raise
+        for line in said or ["reloaded: nothing has changed"]:
+            tell(line)
         self.log.say("reload", taken=list(reloaded.taken), refused=list(reloaded.refused))
 
     def __enter__(self) -> Self:
