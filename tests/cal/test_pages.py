@@ -52,7 +52,7 @@ def test_the_readme_leads_to_every_page():
 def test_every_optimizer_is_told_of(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     ours = {name for name in NAMES if not name.startswith("adversary:")}
-    assert ours == ours & set(re.findall(r"^\| `?(\w+)", text, re.MULTILINE))
+    assert ours == ours & set(re.findall(r"^\| `?([\w-]+)", text, re.MULTILINE))
 
 
 def test_what_the_design_names_of_the_code_exists():
