@@ -1,6 +1,6 @@
 """python -m examples.live_service: measure fixed settings, attune, and write the report.
 
-It takes about ten minutes a round: the settings of the grid one after the other, then the
+It takes about seven minutes a round: the settings of the grid one after the other, then the
 calibration and the attuned run. Exit code 3 if the acceptance does not hold in every round.
 """
 
