@@ -18,7 +18,7 @@ from attunement.calibrate import calibrate
 from attunement.cli_common import FiniteRange, config_option, configuration, given_flags, json_option
 from attunement.config import Loaded, dump, find_option, load_with_origins, plain
 from attunement.config_docs import explain
-from attunement.config_schema import ROOT, describe
+from attunement.config_schema import ROOT, VERSION_INFO, describe
 from attunement.control_protocol import served_socket
 from attunement.measurement import require_capabilities
 from attunement.policy import kernel_limits
@@ -66,7 +66,7 @@ def check(config_path: Path | None, as_json: bool) -> None:
 
 
 def _keys(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    names = [info.key.removeprefix(f"{ROOT}.") for info in describe()]
+    names = [VERSION_INFO.key, *(info.key.removeprefix(f"{ROOT}.") for info in describe())]
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
 
@@ -91,8 +91,20 @@ def explain_key(key: str, config_path: Path | None, as_json: bool) -> None:
 
 @config_group.command("calibrate")
 @config_option
-@click.option("--cycles", type=click.IntRange(min=10), default=1000, show_default=True)
-@click.option("--quantile", type=FiniteRange(0.5, 1.0), default=0.99, show_default=True)
+@click.option(
+    "--cycles",
+    type=click.IntRange(min=10),
+    default=1000,
+    show_default=True,
+    help="Cycles at α = 1 that are measured.",
+)
+@click.option(
+    "--quantile",
+    type=FiniteRange(0.5, 1.0),
+    default=0.99,
+    show_default=True,
+    help="Share of these cycles that the quantiles leave on the good side.",
+)
 @json_option
 def config_calibrate(config_path: Path | None, cycles: int, quantile: float, as_json: bool) -> None:
     """Measure the engine at α = 1 and propose limits, for a person to accept into the configuration.

@@ -33,9 +33,19 @@ _scenario_option = click.option(
     help="Only this scenario; may be given again.",
 )
 _cycles_option = click.option(
-    "--cycles", type=click.IntRange(min=10, max=100_000), default=300, show_default=True
+    "--cycles",
+    type=click.IntRange(min=10, max=100_000),
+    default=300,
+    show_default=True,
+    help="Length of each run.",
 )
-_seeds_option = click.option("--seeds", type=click.IntRange(min=1, max=1000), default=2, show_default=True)
+_seeds_option = click.option(
+    "--seeds",
+    type=click.IntRange(min=1, max=1000),
+    default=2,
+    show_default=True,
+    help="Runs of each optimizer on each scenario, seeds counted from 0.",
+)
 _isolate_option = click.option(
     "--isolate", is_flag=True, help="Run each optimizer in a process of its own, with limits."
 )

@@ -18,7 +18,7 @@ from ruamel.yaml.events import AliasEvent
 from ruamel.yaml.nodes import MappingNode
 
 from attunement.config_option import checked, shown
-from attunement.config_schema import ROOT, VERSION, Config, ConfigError, OptionInfo, describe
+from attunement.config_schema import ROOT, VERSION, VERSION_INFO, Config, ConfigError, OptionInfo, describe
 
 TEXT_MAX_BYTES: Final = 64 * 1024
 NODES_MAX: Final = 10_000
@@ -77,11 +77,13 @@ def load_with_origins(path: Path | None, environ: Mapping[str, str], flags: Sequ
 
 
 def find_option(key: str) -> OptionInfo:
-    """Return the row of a key, given with or without the leading ``attunement.``.
+    """Return the row of a key, given with or without the leading ``attunement.``, or of ``version``.
 
     Raises:
         ConfigError: There is no such key; the nearest one is named.
     """
+    if key == VERSION_INFO.key:
+        return VERSION_INFO
     known = {info.key: info for info in describe()}
     full = key if key.startswith(f"{ROOT}.") else f"{ROOT}.{key}"
     if full not in known:

@@ -8,7 +8,7 @@ import attrs
 
 from attunement.config import ENVIRONMENT_PREFIX, Loaded, variable
 from attunement.config_option import shown
-from attunement.config_schema import ROOT, OptionInfo, describe
+from attunement.config_schema import ROOT, VERSION, VERSION_INFO, OptionInfo, describe
 
 _CHANGES = {
     "order": "part of the kernel's policy: changed by an operator's order alone",
@@ -24,6 +24,7 @@ Each key has its default, then what the YAML file gives, then the environment, t
 holds:
 
 ```yaml
+version: {VERSION}
 attunement:
   safety:
     entropy_max: 0.002
@@ -33,6 +34,9 @@ attunement:
 ATTUNEMENT__SAFETY__ENTROPY_MAX=0.002 lambda-attunement run
 lambda-attunement run --set safety.entropy_max=0.002
 ```
+
+`version` is the form of the file: optional, and {VERSION} is the only one; a file of another is refused.
+Every other key stands under `{ROOT}`.
 
 A name in the environment is `{ENVIRONMENT_PREFIX}` and the key in capitals, with `__` for each dot. Values
 are read as YAML, without tags, anchors and merges, and of 64 KiB at most. An unknown key is refused wherever
@@ -71,7 +75,7 @@ class Explanation:
         yield "meaning", info.doc
         yield "guards", info.guards or _NOTHING
         yield "change", _CHANGES[info.change]
-        if self.value is not None:
+        if self.value is not None and info != VERSION_INFO:
             yield "environment", variable(info.key)
 
     def as_json(self) -> dict[str, object]:
@@ -94,7 +98,7 @@ def explain(loaded: Loaded, info: OptionInfo) -> Explanation:
     """Explain a key under a configuration."""
     if "[]" in info.key:
         return Explanation(info, None, "default")
-    value: object = loaded.config
+    value: object = VERSION if info == VERSION_INFO else loaded.config
     for name in info.key.split(".")[1:]:
         value = getattr(value, name)
     inner = [origin for key, origin in loaded.origins.items() if key.startswith(f"{info.key}.")]

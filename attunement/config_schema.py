@@ -511,7 +511,11 @@ class Config:
         within=Interval(0, 1, low_open=True),
     )
     settle_delay: float = option(
-        0.25, "Wait between a change of α and the reading that judges it.", unit="s", within=Interval(0, 3600)
+        0.25,
+        "Pause between the cycles of a run, and the least age of a trial that a safe reading settles; an"
+        " unsafe one settles it at once.",
+        unit="s",
+        within=Interval(0, 3600),
     )
     gradient_averaging_window: int = option(
         3, "Gradient estimates that are averaged.", unit="estimates", within=_COUNT
@@ -575,6 +579,18 @@ class OptionInfo:
     doc: str
     guards: str
     change: Change
+
+
+VERSION_INFO: Final = OptionInfo(
+    key="version",
+    accepts=f"the whole number {VERSION}",
+    default=VERSION,
+    unit="",
+    doc=f"Form of the file, beside {ROOT}; it may be left out, and no flag or variable sets it.",
+    guards="",
+    change="restart",
+)
+"""The one key that stands beside ``attunement`` in a file, and is none of its keys."""
 
 
 def describe() -> tuple[OptionInfo, ...]:

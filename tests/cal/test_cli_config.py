@@ -191,6 +191,21 @@ def test_a_key_is_explained(cli, site):
     assert json.loads(out)["value"].startswith("[{kind: psi, start: 1,")
 
 
+def test_the_version_of_the_file_is_explained(cli, tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("attunement: {}\nversion: 1\n", encoding="utf-8")
+    code, out, _ = cli("config", "explain", "version", "--config", file, "--json")
+    told = json.loads(out)
+    assert (code, told["value"], told["default"], told["origin"]) == (0, "1", "1", f"{file}, line 2")
+    code, out, _ = cli("config", "explain", "version")
+    assert code == 0
+    assert "the whole number 1" in out
+    assert "ATTUNEMENT__" not in out
+    file.write_text("attunement: {}\nversion: 2\n", encoding="utf-8")
+    code, _, err = cli("config", "explain", "version", "--config", file)
+    assert (code, err) == (2, "error: version is 2, must be the whole number 1\n")
+
+
 def test_an_unknown_key_is_explained_by_the_nearest(cli):
     code, out, err = cli("config", "explain", "safety.entropy_maxx")
     assert (code, out) == (2, "")
