@@ -196,7 +196,7 @@ def show(
     as_csv: bool,
     **wanted: Any,
 ) -> None:
-    """List the records; with --json one line each, as stored.
+    """List the records; with --json one object a line: place, time, kind, hashes, key and body.
 
     Example: lambda-attunement ledger show --verdict refused --since 2026-03-01 --last 20
     """
