@@ -92,7 +92,9 @@ class Metrics:
             "uhes_lambda_value", "λ(t, L) at the α in force, dimensionless.", "L", SCALES
         )
         self._c_hat = self._gauge("uhes_C_hat", "Coherence density proxy of the newest reading, 0 to 1.")
-        self._gradient = self._gauge("uhes_C_gradient", "Latest estimate of dJ/dα; 0 at first.")
+        self._gradient = self._gauge(
+            "uhes_C_gradient", "Latest estimate of dJ/dα, Ĉ per unit of α; 0 at first."
+        )
         self._delta = self._gauge("uhes_alpha_delta", "Latest change of α, dimensionless.")
         self._accept = self._counter("uhes_alpha_accept", "Trials committed.")
         self._revert = self._counter("uhes_alpha_revert", "Trials taken back; a probe that returns is none.")
@@ -125,7 +127,8 @@ class Metrics:
         self._stepped = self._gauge("uhes_last_step_timestamp_seconds", "Unix time of the latest cycle.")
         self._read = self._gauge("uhes_last_reading_timestamp_seconds", "Unix time of the latest reading.")
         self._settle_delay = self._gauge(
-            "uhes_settle_delay_seconds", "Configured wait between a change of α and its reading, seconds."
+            "uhes_settle_delay_seconds",
+            "Configured pause between cycles, and least age of a trial that a safe reading settles, seconds.",
         )
 
     def _init_kernel(self) -> None:
@@ -134,7 +137,7 @@ class Metrics:
         )
         self._limit = self._gauges(
             "uhes_limit",
-            "Limit in force: dimensionless, or a count for *_max of events.",
+            "Limit in force: entropy_* per cycle, reverts_max and missed_max counts, others dimensionless.",
             "limit",
             Limits._fields,
         )
