@@ -68,7 +68,11 @@ class MeasuredEngine(AttunableEngine, Protocol):
         """Return the internal coherence in [0, 1] at the worst scale."""
 
     def get_m_t_bounds(self) -> tuple[float, float]:
-        """Return the smallest and the largest m_t over nodes and scales."""
+        """Return the smallest and the largest m_t over nodes and scales, m_t = exp(exponent) > 0.
+
+        For display. Under this name an engine of the specification's words gives the exponents instead:
+        `attunement.spec_engine` passes on what it gives.
+        """
 
     def get_gains(self) -> Mapping[str, ScaleGain]:
         """Return drive and loop gain of every scale."""
@@ -92,8 +96,9 @@ def capabilities(engine: object) -> frozenset[str]:
     """
     missing = sorted(name for name in _public(AttunableEngine) if not _offers(engine, name))
     if missing:
+        needed = " and ".join(sorted(_public(AttunableEngine)))
         raise EngineProtocolError(
-            f"{type(engine).__name__} has no {' and no '.join(missing)}, must have both"
+            f"{type(engine).__name__} has no {' and no '.join(missing)}; an engine must have {needed}"
         )
     return frozenset(name for name in _public(MeasuredEngine) if _offers(engine, name))
 

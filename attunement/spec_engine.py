@@ -57,6 +57,7 @@ class SpecEngine:
     - The drive follows from the bounds of m_t: α·drive is the largest |exponent| of the newest cycle. An
       engine that clamps its exponents never shows more than its clamp: k_max has to lie below it.
     - The loop gain is the assumed one.
+    - `get_m_t_bounds` gives the exponents that the engine gives, not exp of them as `MeasuredEngine` has it.
 
     What neither the engine offers nor an assumption covers is not offered here, so that `Attunement` refuses
     the engine with the name of the check that could not be made.

@@ -63,3 +63,13 @@ def test_every_missing_requirement_is_named():
         EngineProtocolError, match="int has no sample_omega_snapshot and no set_alpha_multiplier"
     ):
         capabilities(3)
+
+    class Deaf:
+        def sample_omega_snapshot(self):
+            return [[1.0]]
+
+    said = (
+        "Deaf has no set_alpha_multiplier; an engine must have sample_omega_snapshot and set_alpha_multiplier"
+    )
+    with pytest.raises(EngineProtocolError, match=said):
+        capabilities(Deaf())
