@@ -92,45 +92,28 @@ def mean_square(omega: Snapshot) -> float:
     return float(np.vdot(snapshot, snapshot)) / len(snapshot)
 
 
-def h_internal(omega: Snapshot) -> float:
-    """Return the internal coherence ‖Σ_i Ω_i‖² / (N·Σ_i ‖Ω_i‖²).
+def agreement(omega: NDArray[float64]) -> float:
+    """Return the internal coherence ‖Σ_i Ω_i‖² / (N·Σ_i ‖Ω_i‖²) of a snapshot known to be sound.
 
     By the Cauchy–Schwarz inequality it lies in [0, 1], and is 1 exactly when all nodes agree in direction and
-    size: an order parameter as of Kuramoto, in O(nodes·dims). The size of Ω as a whole does not matter.
+    size: an order parameter as of Kuramoto, in O(nodes·dims). The size of Ω as a whole does not matter, as
+    long as no square leaves the range of a float.
 
     Args:
-        omega: [nodes, dims].
-
-    Raises:
-        SnapshotError: See ``as_snapshot``.
+        omega: [nodes, dims], checked by ``as_snapshot`` or made sound.
     """
-    return agreement(_unit_sized(as_snapshot(omega)))
-
-
-def spectral_entropy(omega: Snapshot) -> float:
-    """Return S = −Σ p_i ln p_i / ln N, where p_i is node i's share of the total power Σ_i ‖Ω_i‖².
-
-    It lies in [0, 1], is 1 when the power is spread evenly, and 0 for a single node. The size of Ω as a whole
-    does not matter.
-
-    Args:
-        omega: [nodes, dims].
-
-    Raises:
-        SnapshotError: See ``as_snapshot``.
-    """
-    snapshot = _unit_sized(as_snapshot(omega))
-    return evenness(np.einsum("nd,nd->n", snapshot, snapshot))
-
-
-def agreement(omega: NDArray[float64]) -> float:
-    """Return ``h_internal`` of a snapshot known to be sound, [nodes, dims]."""
     total = omega.sum(axis=0)
     return min(float(total @ total) / (len(omega) * float(np.vdot(omega, omega))), 1.0)
 
 
 def evenness(power: NDArray[float64]) -> float:
-    """Return the normalised entropy of powers known to be sound, [nodes], ≥ 0 with a positive sum."""
+    """Return S = −Σ p_i ln p_i / ln N, where p_i is node i's share of the total power.
+
+    It lies in [0, 1], is 1 when the power is spread evenly, and 0 for a single node.
+
+    Args:
+        power: [nodes], known to be sound: ≥ 0 with a positive sum.
+    """
     if len(power) == 1:
         return 0.0
     share = power / power.sum()
@@ -166,9 +149,3 @@ def as_snapshot(omega: Snapshot) -> NDArray[float64]:
                 f"snapshot row {int(np.argmin(present))} is zero, every node must show something"
             )
     return np.asarray(array, dtype=float64)
-
-
-def _unit_sized(snapshot: NDArray[float64]) -> NDArray[float64]:
-    # Squares of figures beyond 1e154 or below 1e-154 would leave the range of a float.
-    sized: NDArray[float64] = snapshot / np.abs(snapshot).max()
-    return sized

@@ -86,13 +86,6 @@ class KalmanTuner(Tuner):
         return abs(self.bank.slope(self._base).significance)
 
     @property
-    def learning_rate(self) -> float:
-        """Length of a step per unit of slope, in units of α² per unit of J."""
-        if self._lr != "auto":
-            return self._lr
-        return self._rate / max(-self.bank.curvature.slope, assumed_curvature(self.space))
-
-    @property
     def peak(self) -> float | None:
         """The peak of the believed parabola, once it is believed and α is there; else None."""
         if self._base is None or not self.bank.curvature.significance < -SURE:

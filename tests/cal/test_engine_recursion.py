@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attunement.coherence import h_internal, spectral_entropy
 from attunement.config_schema import EngineConfig, Shock
 from attunement.engine import PHI, CalEngine
 from attunement.engine_protocol import SCALES
@@ -84,12 +83,16 @@ def test_every_measure_agrees_with_the_recursion_as_written_down(config, k_max):
         engine.set_alpha_multiplier(alpha)
         engine.run_cycle()
         omega = reference.advance(block, alpha)
-        entropies.append([spectral_entropy(scale) for scale in omega])
+        sizes = np.linalg.norm(omega, axis=2)
+        share = sizes**2 / (sizes**2).sum(axis=1, keepdims=True)
+        entropies.append(-(share * np.log(share)).sum(axis=1) / np.log(len(omega[0])))
+        totals = np.linalg.norm(omega.sum(axis=1), axis=1)
         recent = entropies[-5:]
         rate = max((new - old) / (len(recent) - 1) for old, new in zip(recent[0], recent[-1], strict=True))
-        sizes = np.linalg.norm(omega, axis=2)
         np.testing.assert_allclose(engine.sample_omega_snapshot(), omega.mean(axis=0), rtol=1e-11)
-        assert engine.get_h_internal() == pytest.approx(min(map(h_internal, omega)), rel=1e-10)
+        assert engine.get_h_internal() == pytest.approx(
+            (totals**2 / (sizes**2).mean(axis=1)).min() / len(omega[0]) ** 2, rel=1e-10
+        )
         assert engine.get_entropy_rate() == pytest.approx(max(rate, 0), abs=1e-12)
         assert engine.get_m_t_bounds() == pytest.approx((sizes.min(), sizes.max()), rel=1e-11)
         for index, scale in enumerate(SCALES):
