@@ -107,6 +107,7 @@ def release(optimizer: Optimizer) -> None:
 
 
 def consult(optimizer: Optimizer, outcome: Outcome, ask: bool) -> Answer:
+    """Tell the optimizer one outcome and, if asked, return its wish; what it raises becomes a Fault."""
     try:
         optimizer.tell(outcome)
         wish = _plain(optimizer.ask()) if ask else HOLD

@@ -15,7 +15,8 @@ CLOSE_PATIENCE_S: Final = 2.0
 class TelemetryConsumer(Protocol):
     """Receives each cycle's report in a thread of its own. What it makes of it reaches no decision."""
 
-    def consume(self, report: CycleReport) -> None: ...
+    def consume(self, report: CycleReport) -> None:
+        """Take in one cycle's report, in the order of the cycles; an error ends the feed."""
 
 
 class TelemetryFeed:

@@ -47,7 +47,8 @@ SCHEMA = 1
 class RecordWatcher(Protocol):
     """Is told every record of governance, once it is durable, in the thread that caused it."""
 
-    def on_record(self, body: Mapping[str, JsonValue]) -> None: ...
+    def on_record(self, body: Mapping[str, JsonValue]) -> None:
+        """Take in the body of one durable record."""
 
 
 class Governance:

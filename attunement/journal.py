@@ -38,7 +38,12 @@ class JournalError(Exception):
 class Appendable(Protocol):
     """A ledger, or what stands before one."""
 
-    def append(self, body: Canonical) -> Receipt: ...
+    def append(self, body: Canonical) -> Receipt:
+        """Make a record of the body and return where it stands, once it is durable.
+
+        Raises:
+            LedgerError: it is not durable.
+        """
 
 
 class Journal:

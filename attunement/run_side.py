@@ -25,9 +25,11 @@ from attunement.telemetry import CycleReport, Subscriber
 class Screen(Protocol):
     """What a person sees of a run."""
 
-    def on_report(self, report: CycleReport) -> None: ...
+    def on_report(self, report: CycleReport) -> None:
+        """Show one cycle, in the thread that ran it."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Leave the terminal as it was."""
 
 
 class RunSide:

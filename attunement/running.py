@@ -20,15 +20,23 @@ _STANDARD = (0, 1, 2)
 class SteppedEngine(Protocol):
     """An engine that advances when it is told to."""
 
-    def run_cycle(self) -> None: ...
+    def run_cycle(self) -> None:
+        """Run one cycle.
+
+        Raises:
+            SourceExhaustedError: the source has come to its end.
+            SourceError: the source cannot deliver.
+        """
 
 
 class StopSignal(Protocol):
     """What a run asks between its cycles: a `Stop`, or a `threading.Event` that no signal handler sets."""
 
-    def is_set(self) -> bool: ...
+    def is_set(self) -> bool:
+        """Say whether the run is to end."""
 
-    def wait(self, timeout: float) -> bool: ...
+    def wait(self, timeout: float) -> bool:
+        """Wait at most timeout seconds for the end that is wanted, and say whether it is."""
 
 
 @attrs.frozen

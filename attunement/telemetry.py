@@ -45,4 +45,5 @@ def adopted_limits(entry: Entry) -> Limits | None:
 class Subscriber(Protocol):
     """Receives every report, in the thread that ran the cycle."""
 
-    def on_report(self, report: CycleReport) -> None: ...
+    def on_report(self, report: CycleReport) -> None:
+        """Take in one cycle; what it raises reaches whoever runs the cycles."""

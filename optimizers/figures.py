@@ -43,7 +43,11 @@ class StateReader:
         return self._state[key]
 
     def number(self, key: str, low: float = -LARGEST, high: float = LARGEST) -> float:
-        """Return the number at key, which must lie in [low, high]."""
+        """Return the number at key, which must lie in [low, high].
+
+        Raises:
+            OptimizerStateError: the key is missing, or holds no such number.
+        """
         stored = self._take(key)
         number = measured(stored, LARGEST_DERIVED)
         if number is not None and low <= number <= high:
@@ -51,21 +55,33 @@ class StateReader:
         raise OptimizerStateError(f"{key} is {stored!r}, must be a number in [{low}, {high}]")
 
     def integer(self, key: str, low: int, high: int) -> int:
-        """Return the integer at key, which must lie in [low, high]."""
+        """Return the integer at key, which must lie in [low, high].
+
+        Raises:
+            OptimizerStateError: the key is missing, or holds no such integer.
+        """
         stored = self._take(key)
         if isinstance(stored, int) and not isinstance(stored, bool) and low <= stored <= high:
             return stored
         raise OptimizerStateError(f"{key} is {stored!r}, must be an integer in [{low}, {high}]")
 
     def text(self, key: str) -> str:
-        """Return the string at key."""
+        """Return the string at key.
+
+        Raises:
+            OptimizerStateError: the key is missing, or holds no string.
+        """
         stored = self._take(key)
         if isinstance(stored, str):
             return stored
         raise OptimizerStateError(f"{key} is {stored!r}, must be a string")
 
     def rows(self, key: str, width: int, most: int, largest: float = LARGEST) -> list[tuple[float, ...]]:
-        """Return the flat list of numbers within ±largest at key as at most `most` rows of `width`."""
+        """Return the flat list of numbers within ±largest at key as at most `most` rows of `width`.
+
+        Raises:
+            OptimizerStateError: the key is missing, or holds no such list.
+        """
         stored = self._take(key)
         if not isinstance(stored, list) or len(stored) % width or len(stored) > width * most:
             raise OptimizerStateError(f"{key} must be a list of at most {most} rows of {width} numbers")
@@ -76,7 +92,11 @@ class StateReader:
         return [tuple(sound[start : start + width]) for start in range(0, len(sound), width)]
 
     def optional(self, key: str, largest: float = LARGEST) -> float | None:
-        """Return the number in the list at key, None for an empty list."""
+        """Return the number in the list at key, None for an empty list.
+
+        Raises:
+            OptimizerStateError: the key is missing, or holds no list of at most one number within ±largest.
+        """
         rows = self.rows(key, 1, 1, largest)
         return rows[0][0] if rows else None
 
