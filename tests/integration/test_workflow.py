@@ -14,12 +14,13 @@ PROGRAMS = Path(sys.executable).parent
 WANTED = {
     "run-attunement-unit-tests",
     "run-attunement-integration-tests",
+    "coverage",
     "attunement-lint",
     "monitoring",
     "dashboard",
     "proofs",
 }
-SCHEDULED = {"mutation", "stress", "soak", "crosshair", "fold-campaign"}
+SCHEDULED = {"mutation", "stress", "soak", "crosshair", "crosshair-properties", "fold-campaign"}
 
 
 def jobs():

@@ -535,8 +535,14 @@ def test_wrong_setting_names_its_key(space, name, key, value):
         create(name, space, {key: value})
 
 
-def test_auto_is_taken(space):
-    create("gradient", space, {"lr": "auto", "epsilon": "auto"})
+@pytest.mark.parametrize("key", ["lr", "epsilon"])
+@pytest.mark.parametrize("name", ["gradient", "kalman"])
+def test_auto_is_taken_and_is_the_default(plant, space, parabola, name, key):
+    def asked(settings):
+        return plant(space, parabola(1.1), 0.005, 0).run(create(name, space, settings), 60).suggestions
+
+    assert asked({key: "auto"}) == asked({})
+    assert asked({key: 0.001}) != asked({})
 
 
 # shape of the package
