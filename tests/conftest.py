@@ -53,6 +53,9 @@ NIGHTLY_EXAMPLES = 10
 
 HAS_CROSSHAIR = importlib.util.find_spec("hypothesis_crosshair_provider") is not None
 
+# How long an example takes is the machine's affair, and no verdict on what is tested.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 settings.register_profile(
     NIGHTLY,
     backend="crosshair" if HAS_CROSSHAIR else "hypothesis",
