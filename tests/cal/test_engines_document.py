@@ -20,8 +20,8 @@ def test_the_watched_system_of_the_document_is_accepted():
 
 
 def test_the_isolated_optimizer_of_the_document_is_accepted():
-    (part,) = [block for block in BLOCKS if block.startswith("optimizer")]
-    config = loads("attunement:\n" + "".join(f"  {line}\n" for line in part.splitlines()))
+    (whole,) = [block for block in BLOCKS if block.startswith("attunement:\n  optimizer")]
+    config = loads(whole)
     assert (config.optimizer.name, config.optimizer.isolate) == ("half-step", True)
 
 

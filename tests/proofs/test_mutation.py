@@ -196,7 +196,7 @@ def test_mutants_are_of_every_kind_and_each_changes_one_place() -> None:
         ("enum member", "state.mode", "READY"),
         ("name", "NANO_SQUARED", "NANO"),
         ("one unit, sign", "limits.step_max", "limits.step_max + 1"),
-        ("statement", "checks = (*checks, *evidence)", "(nothing)"),
+        ("statement", "if mode != FROZEN: alpha = _step_to_safe(limits, state.alpha)", "(nothing)"),
     ],
 )  # fmt: skip
 def test_the_changes_that_matter_are_among_them(kind: str, before: str, after: str) -> None:
