@@ -236,10 +236,11 @@ def run(
     signers = signers_of(config)
     saved = _saved(snapshot, signers.records.verify_key)
     metrics = Metrics()
-    metrics.on_start(kernel_is_verified=not doubts())
+    is_verified = not doubts()
+    metrics.on_start(kernel_is_verified=is_verified)
     total = config.cycles if cycles is None else cycles
     forecaster = Forecaster((metrics.on_forecasts,)) if config.predictive_coherence else None
-    telemetry = LoopTelemetry(config.logging.audit_ledger_path, not doubts(), config.optimizer.name)
+    telemetry = LoopTelemetry(config.logging.audit_ledger_path, is_verified, config.optimizer.name)
     socket = served_socket(config)
     with stopped_by_signals() as stop:
         with (
