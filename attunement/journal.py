@@ -1,7 +1,9 @@
 """The kernel's decisions as ledger bodies, and back.
 
 Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `comparison`, `target`, `kind` and
-`limits` are enough to derive the decision again; the other members are what people look for.
+`limits` are enough to derive the decision again; the other members are what people look for. `decimal` says
+α and the reading once more as they are written by hand; who derives a decision again holds that against the
+integers.
 """
 
 import json
@@ -18,7 +20,9 @@ from ledger import Canonical, JsonValue, Receipt, Record
 from ledger import Kind as RecordKind
 from ledger.canonical import parse
 
-SCHEMA = 1
+SCHEMA = 2
+FIRST_SCHEMA = 1
+"""Versions of a decision's body: what is written, and what is still read, which has no `decimal`."""
 
 _MU, _PHI, _BIG_PHI = SCALES
 _MODE_WORDS: dict[Mode, str] = {mode: mode.name.lower() for mode in Mode}
@@ -65,27 +69,33 @@ class Journal:
         return self._ledger.append(encode_entry(entry))
 
 
-def encode_entry(entry: Entry) -> Canonical:
+def encode_entry(entry: Entry, schema: int = SCHEMA) -> Canonical:
     """Return an entry as the ledger stores it, in canonical bytes.
 
     Every change of α waits for this: the members are spelt out here, sorted as the canonical form has them,
     instead of being put into an object that is then looked at member by member.
+
+    Args:
+        entry: The decision.
+        schema: `SCHEMA`, or `FIRST_SCHEMA` for a body as ledgers of that time hold it.
 
     Raises:
         ValueError: a figure is no integer.
     """
     comparison, reading, after = entry.comparison, entry.reading, entry.after
     coherence = None if reading is None else reading.coherence
-    measured = coherence if comparison is None else comparison.after
+    c_after = coherence if comparison is None else comparison.after
+    c_before = None if comparison is None else comparison.before
     broken = ",".join([_broken(*check) for check in entry.verdict.broken])
     text = (
-        f'{{"C_after":{_figure(measured)}'
-        f',"C_before":{_figure(None if comparison is None else comparison.before)}'
+        f'{{"C_after":{_figure(c_after)}'
+        f',"C_before":{_figure(c_before)}'
         f',"actor":{_quoted(printable(entry.actor))}'
         f',"after":{_state(after)}'
         f',"before":{_state(entry.before)}'
         f',"broken":[{broken}]'
         f',"comparison":{"null" if comparison is None else _comparison(comparison)}'
+        f'{_decimals(entry, c_after, c_before) if schema > FIRST_SCHEMA else ""}'
         f',"event":{_quoted(entry.event)}'
         f',"kind":{"null" if entry.kind is None else _quoted(_KIND_WORDS[entry.kind])}'
         f',"limits":{"null" if entry.limits is None else _limits(entry.limits)}'
@@ -93,20 +103,20 @@ def encode_entry(entry: Entry) -> Canonical:
         f',"old_alpha":{entry.before.alpha:d}'
         f',"reading":{"null" if reading is None else _measured(reading)}'
         f',"reason":{_quoted(printable(entry.reason))}'
-        f',"schema":{SCHEMA}'
+        f',"schema":{schema:d}'
         f',"target":{_figure(entry.target)}'
         f',"verdict":"{_OUTCOME_WORDS[entry.verdict.outcome]}"}}'
     )
     return Canonical(text.encode("utf-8"))
 
 
-def body_of(entry: Entry) -> dict[str, JsonValue]:
+def body_of(entry: Entry, schema: int = SCHEMA) -> dict[str, JsonValue]:
     """Return an entry as it is read from the ledger.
 
     Raises:
         ValueError: a figure is no integer.
     """
-    return cast(dict[str, JsonValue], parse(encode_entry(entry)))
+    return cast(dict[str, JsonValue], parse(encode_entry(entry, schema)))
 
 
 def resume_point(
@@ -257,6 +267,37 @@ def state_of(stored: JsonValue) -> State:
 
 def _figure(value: int | None) -> str:
     return "null" if value is None else f"{value:d}"
+
+
+def _decimals(entry: Entry, c_after: int | None, c_before: int | None) -> str:
+    reading = entry.reading
+    return (
+        f',"decimal":{{"C_after":{_decimal(c_after)},"C_before":{_decimal(c_before)}'
+        f',"new_alpha":{_decimal(entry.after.alpha)},"old_alpha":{_decimal(entry.before.alpha)}'
+        f',"reading":{"null" if reading is None else _measured_decimals(reading)}'
+        f',"target":{_decimal(entry.target)}}}'
+    )
+
+
+def _decimal(figure: int | None) -> str:
+    if figure is None:
+        return "null"
+    # At least one digit before the point; a sign counts among the digits asked for.
+    digits = f"{figure:010d}" if figure >= 0 else f"{figure:011d}"
+    return f'"{digits[:-9]}.{digits[-9:]}"'
+
+
+def _measured_decimals(reading: Reading) -> str:
+    return (
+        f'{{"alpha":{_decimal(reading.alpha)},"coherence":{_decimal(reading.coherence)}'
+        f',"drive":{_decimal_by_scale(reading.drive)},"entropy_rate":{_decimal(reading.entropy_rate)}'
+        f',"h_internal":{_decimal(reading.h_internal)},"loop_gain":{_decimal_by_scale(reading.loop_gain)}}}'
+    )
+
+
+def _decimal_by_scale(figures: PerScale) -> str:
+    at_mu, at_phi, at_big_phi = map(_decimal, figures)
+    return f'{{"{_BIG_PHI}":{at_big_phi},"{_MU}":{at_mu},"{_PHI}":{at_phi}}}'
 
 
 def _state(state: State) -> str:

@@ -1,7 +1,9 @@
 """The kernel's decisions as ledger records, and back."""
 
 import json
+import re
 from copy import deepcopy
+from decimal import Decimal, localcontext
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from ledger_bench import signers_of
 
 from attunement.foreign import printable
 from attunement.journal import (
+    FIRST_SCHEMA,
     SCHEMA,
     Journal,
     JournalError,
@@ -151,10 +154,52 @@ def test_a_body_has_the_fields_that_the_specification_names():
         "kind",
         "reading",
         "comparison",
+        "decimal",
         "limits",
     }
     assert (body["schema"], body["C_before"], body["C_after"]) == (SCHEMA, 1, 2)
     assert (body["old_alpha"], body["new_alpha"]) == (10**9, 10**9)
+
+
+@given(ENTRIES)
+def test_what_is_said_in_decimals_is_what_the_integers_say(entry):
+    body = body_of(entry)
+    told, reading = body["decimal"], body["reading"]
+    names = {"C_after", "C_before", "new_alpha", "old_alpha", "target"}
+    assert told.keys() == {*names, "reading"}
+    for name in names:
+        assert_same_figure(told[name], body[name])
+    if reading is None:
+        assert told["reading"] is None
+        return
+    # A cycle is a count, and has no decimals.
+    assert told["reading"].keys() == reading.keys() - {"cycle"}
+    for name, found in told["reading"].items():
+        if name in ("drive", "loop_gain"):
+            assert found.keys() == reading[name].keys()
+            for scale, text in found.items():
+                assert_same_figure(text, reading[name][scale])
+        else:
+            assert_same_figure(found, reading[name])
+
+
+def assert_same_figure(text, integer):
+    if integer is None:
+        assert text is None
+        return
+    assert re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]{9}", text)
+    with localcontext(prec=60):
+        assert Decimal(text).scaleb(9) == integer
+    # Minus nothing is no figure of the kernel's.
+    assert text != "-0.000000000"
+
+
+@given(ENTRIES)
+def test_a_body_of_the_first_version_is_the_same_without_decimals(entry):
+    first, now = body_of(entry, FIRST_SCHEMA), body_of(entry)
+    assert first == {name: now[name] for name in now.keys() - {"decimal"}} | {"schema": FIRST_SCHEMA}
+    assert entry_of(first) == entry_of(now)
+    assert encode(first) == encode_entry(entry, FIRST_SCHEMA)
 
 
 @pytest.mark.parametrize(

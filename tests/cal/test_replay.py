@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attunement.assembly import Attunement
 from attunement.build import build_engine
 from attunement.config_schema import Config, LoggingConfig, OptimizerConfig, Shock, SourceConfig
-from attunement.journal import JournalError, body_of, entry_of
+from attunement.journal import FIRST_SCHEMA, JournalError, body_of, entry_of
 from attunement.policy import kernel_limits
 from attunement.replay import EVENTS, Mismatch, Replay, after_calm_cycles, is_decision, was_authorised
 from attunement.running import run_cycles
@@ -384,11 +384,42 @@ def test_what_is_no_entry_is_named(history, change, said):
     assert replay.state == entry_of(history[0]).after
 
 
-@pytest.mark.parametrize("name", ["schema", "target", "new_alpha", "comparison"])
+def test_a_decimal_that_its_integer_does_not_say_is_found(history):
+    propose = next(body for body in history if body["event"] == "propose" and body["target"] is not None)
+    place = history.index(propose)
+    for path in (("new_alpha",), ("target",), ("reading", "alpha"), ("reading", "loop_gain", "L_phi")):
+        altered = copy.deepcopy(propose)
+        *way, leaf = ("decimal", *path)
+        inner = altered
+        for step in way:
+            inner = inner[step]
+        inner[leaf] = "0.999999999"
+        assert found_in([*history[:place], altered, *history[place + 1 :]]) == {
+            (place + 1, ".".join(("decimal", *path)))
+        }
+
+
+def test_a_ledger_of_the_first_version_derives_again(history):
+    first = [body_of(entry_of(body), FIRST_SCHEMA) for body in history]
+    assert {body["schema"] for body in first} == {FIRST_SCHEMA}
+    assert replayed(first)[1] == []
+    # Once a newer version writes on, it is a ledger of both.
+    assert replayed([*first[:7], *history[7:]])[1] == []
+    # What the first version does not know is not passed over in it.
+    lied = {**first[3], "decimal": {"new_alpha": "0.999999999"}}
+    assert found_in([*first[:3], lied, *first[4:]]) == {(4, "decimal")}
+
+
+@pytest.mark.parametrize("version", [0, 3, True, "1", None])
+def test_another_version_of_a_body_is_found(history, version):
+    assert (1, "schema") in found_in([{**history[0], "schema": version}])
+
+
+@pytest.mark.parametrize("name", ["schema", "target", "new_alpha", "comparison", "decimal"])
 def test_a_member_too_few_or_too_many_is_found(history, name):
     body = dict(history[0])
     del body[name]
-    if name in ("schema", "new_alpha"):
+    if name in ("schema", "new_alpha", "decimal"):
         assert found_in([body]) == {(1, name)}
         assert replayed([body])[1][0].recorded == "absent"
     else:
