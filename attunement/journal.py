@@ -6,8 +6,8 @@ Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `compari
 integers.
 """
 
-import json
 from collections.abc import Iterable, Mapping
+from json.encoder import encode_basestring
 from typing import Any, Protocol, cast
 
 from attunement.foreign import escaped, printable
@@ -29,7 +29,12 @@ _MODE_WORDS: dict[Mode, str] = {mode: mode.name.lower() for mode in Mode}
 _KIND_WORDS: dict[Kind, str] = {kind: kind.name.lower() for kind in Kind}
 _OUTCOME_WORDS: dict[Outcome, str] = {outcome: outcome.value for outcome in Outcome}
 _NAMES_OF_LIMITS = sorted(Limits._fields)
-_quoted = json.JSONEncoder(ensure_ascii=False).encode
+# Sorted by code point, not as a reading has the scales.
+_BY_SCALE = f'{{"{_BIG_PHI}":%s,"{_MU}":%s,"{_PHI}":%s}}'
+_MEASURED = (
+    f'{{"alpha":%s,"coherence":%s,"drive":{_BY_SCALE},'
+    f'"entropy_rate":%s,"h_internal":%s,"loop_gain":{_BY_SCALE}}}'
+)
 
 
 class JournalError(Exception):
@@ -84,25 +89,24 @@ def encode_entry(entry: Entry, schema: int = SCHEMA) -> Canonical:
     """
     comparison, reading, after = entry.comparison, entry.reading, entry.after
     coherence = None if reading is None else reading.coherence
-    c_after = coherence if comparison is None else comparison.after
-    c_before = None if comparison is None else comparison.before
+    measured = coherence if comparison is None else comparison.after
     broken = ",".join([_broken(*check) for check in entry.verdict.broken])
     text = (
-        f'{{"C_after":{_figure(c_after)}'
-        f',"C_before":{_figure(c_before)}'
-        f',"actor":{_quoted(printable(entry.actor))}'
+        f'{{"C_after":{_figure(measured)}'
+        f',"C_before":{_figure(None if comparison is None else comparison.before)}'
+        f',"actor":{encode_basestring(printable(entry.actor))}'
         f',"after":{_state(after)}'
         f',"before":{_state(entry.before)}'
         f',"broken":[{broken}]'
         f',"comparison":{"null" if comparison is None else _comparison(comparison)}'
-        f'{_decimals(entry, c_after, c_before) if schema > FIRST_SCHEMA else ""}'
-        f',"event":{_quoted(entry.event)}'
-        f',"kind":{"null" if entry.kind is None else _quoted(_KIND_WORDS[entry.kind])}'
+        f"{_decimals(entry) if schema > FIRST_SCHEMA else ''}"
+        f',"event":{encode_basestring(entry.event)}'
+        f',"kind":{"null" if entry.kind is None else encode_basestring(_KIND_WORDS[entry.kind])}'
         f',"limits":{"null" if entry.limits is None else _limits(entry.limits)}'
         f',"new_alpha":{after.alpha:d}'
         f',"old_alpha":{entry.before.alpha:d}'
         f',"reading":{"null" if reading is None else _measured(reading)}'
-        f',"reason":{_quoted(printable(entry.reason))}'
+        f',"reason":{encode_basestring(printable(entry.reason))}'
         f',"schema":{schema:d}'
         f',"target":{_figure(entry.target)}'
         f',"verdict":"{_OUTCOME_WORDS[entry.verdict.outcome]}"}}'
@@ -269,35 +273,32 @@ def _figure(value: int | None) -> str:
     return "null" if value is None else f"{value:d}"
 
 
-def _decimals(entry: Entry, c_after: int | None, c_before: int | None) -> str:
-    reading = entry.reading
+def _decimals(entry: Entry) -> str:
+    reading = "null" if entry.reading is None else _measured_decimals(entry.reading)
     return (
-        f',"decimal":{{"C_after":{_decimal(c_after)},"C_before":{_decimal(c_before)}'
-        f',"new_alpha":{_decimal(entry.after.alpha)},"old_alpha":{_decimal(entry.before.alpha)}'
-        f',"reading":{"null" if reading is None else _measured_decimals(reading)}'
-        f',"target":{_decimal(entry.target)}}}'
+        f',"decimal":{{"new_alpha":{_decimal(entry.after.alpha)},"old_alpha":{_decimal(entry.before.alpha)}'
+        f',"reading":{reading},"target":{_decimal(entry.target)}}}'
     )
+
+
+def _measured_decimals(reading: Reading) -> str:
+    _, alpha, coherence, entropy_rate, h_internal, drive, loop_gain = reading
+    drive_mu, drive_phi, drive_big_phi = drive
+    gain_mu, gain_phi, gain_big_phi = loop_gain
+    sorted_by_name = (
+        *(alpha, coherence, drive_big_phi, drive_mu, drive_phi),
+        *(entropy_rate, h_internal, gain_big_phi, gain_mu, gain_phi),
+    )
+    return _MEASURED % tuple(map(_decimal, sorted_by_name))
 
 
 def _decimal(figure: int | None) -> str:
     if figure is None:
         return "null"
-    # At least one digit before the point; a sign counts among the digits asked for.
-    digits = f"{figure:010d}" if figure >= 0 else f"{figure:011d}"
-    return f'"{digits[:-9]}.{digits[-9:]}"'
-
-
-def _measured_decimals(reading: Reading) -> str:
-    return (
-        f'{{"alpha":{_decimal(reading.alpha)},"coherence":{_decimal(reading.coherence)}'
-        f',"drive":{_decimal_by_scale(reading.drive)},"entropy_rate":{_decimal(reading.entropy_rate)}'
-        f',"h_internal":{_decimal(reading.h_internal)},"loop_gain":{_decimal_by_scale(reading.loop_gain)}}}'
-    )
-
-
-def _decimal_by_scale(figures: PerScale) -> str:
-    at_mu, at_phi, at_big_phi = map(_decimal, figures)
-    return f'{{"{_BIG_PHI}":{at_big_phi},"{_MU}":{at_mu},"{_PHI}":{at_phi}}}'
+    if figure < 0:
+        return f'"-{_decimal(-figure)[1:]}'
+    digits = f"{figure:d}"
+    return f'"{digits[:-9]}.{digits[-9:]}"' if len(digits) > 9 else f'"0.{digits:0>9}"'
 
 
 def _state(state: State) -> str:
@@ -332,7 +333,7 @@ def _limits(limits: Limits) -> str:
 
 
 def _broken(name: str, unit: int, least: int, figure: int, most: int) -> str:
-    return f"[{_quoted(name)},{unit:d},{least:d},{figure:d},{most:d}]"
+    return f"[{encode_basestring(name)},{unit:d},{least:d},{figure:d},{most:d}]"
 
 
 def _reading(stored: Any) -> Reading:
