@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, survive a power cut, and are read without waiting for anybody."""
 
+import contextlib
 import os
 import secrets
 import stat
@@ -33,16 +34,22 @@ def replace(path: str, data: bytes, mode: int) -> None:
     """Put a file that holds `data` in a place, taken or not. The directory entry is for the caller to sync.
 
     Raises:
-        OSError: it could not be written; what was there is unharmed.
+        OSError: it could not be written; what was there is unharmed, and nothing is left behind.
     """
     draft = f"{path}.new"
     # What lies there was left by a crash, or is a pipe, for whose reader nobody waits.
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, mode)
-    with open(descriptor, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fdatasync(descriptor)
-    os.rename(draft, path)
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fdatasync(descriptor)
+        os.rename(draft, path)
+    except BaseException:
+        # On a full disk every block of it is missed. What went wrong first is what is told.
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
 
 
 def open_to_read(path: str) -> BinaryIO:
