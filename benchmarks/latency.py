@@ -2,9 +2,9 @@
 
 Rows: a proposal without a ledger; the same with a signed record and no fsync, beside the signature alone;
 the same made durable, beside a bare append and fdatasync of as many bytes; the controller's own work in a
-cycle at 1,000 nodes × 8 dims, beside the engine's cycle. All rows take turns, so that they meet the same
-moods of the machine. Medians count: over all turns, and of the quietest one, which is what the machine gives
-while others that share it leave it alone.
+cycle at 1,000 nodes × 8 dims, beside what its optimizer takes on top and the engine's cycle. All rows take
+turns, so that they meet the same moods of the machine. Medians count: over all turns, and of the quietest
+one, which is what the machine gives while others that share it leave it alone.
 
     python benchmarks/latency.py
 """
@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from statistics import median, quantiles
+from typing import Any, cast
 
 import attrs
 from rich.console import Console
@@ -42,6 +43,7 @@ from attunement.policy import kernel_limits
 from kernel import Entry, Kind, Order, Proposal, Reading, SafetyKernel
 from kernel.quantity import NANO, Nano
 from ledger import Ledger, NoteSigner, Signers, SigningKey
+from optimizers.protocol import Hold, Optimizer, Outcome, Suggestion
 
 _PROPOSAL = Proposal(1.01, Kind.STEP, "attunement_controller", "gradient step")
 _GAINS = (Nano(300_000_000),) * 3
@@ -101,6 +103,33 @@ class Proposing:
         return taken
 
 
+class Thinking:
+    """An optimizer, and how long it took since it was last asked how long."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._taken_us = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._optimizer, name)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Pass it on."""
+        self._taken_us += timed(partial(self._optimizer.tell, outcome), 1)[0]
+
+    def ask(self) -> Suggestion | Hold:
+        """Pass it on."""
+        begun = time.perf_counter_ns()
+        wish = self._optimizer.ask()
+        self._taken_us += (time.perf_counter_ns() - begun) / 1000
+        return wish
+
+    def taken_us(self) -> float:
+        """Return the microseconds it took, and count anew."""
+        taken, self._taken_us = self._taken_us, 0.0
+        return taken
+
+
 class Attuning:
     """An engine and its controller, without ledger and settle delay."""
 
@@ -112,24 +141,36 @@ class Attuning:
         kernel = SafetyKernel.start(
             limits, 1.0, NoLedger(), self._engine, Nobody(), actor="benchmark", reason="benchmark"
         )
+        self._thinking = Thinking(build_optimizer(config))
         self.controller = LambdaAttunementController(
             self._engine,
             Sensors(self._engine, coherence_window=1, rho=0.0, first_cycle=0),
             kernel,
-            BoundedOptimizer(build_optimizer(config), timeout_s=0.5),
+            BoundedOptimizer(cast(Optimizer, self._thinking), timeout_s=0.5),
             AcceptanceTest(None, limits.tolerance_max),
             settle_delay_s=0.0,
             trial_deadline_s=5.0,
         )
         self._cycles_us: list[float] = []
+        self._thought_us: list[float] = []
+        self._work_us: list[float] = []
 
     def __call__(self, times: int) -> list[float]:
-        """Time the controller's own work in a cycle."""
-        self._cycles_us, own_us = [], []
+        """Time the controller's work in a cycle, its optimizer's left out."""
+        self._cycles_us, self._thought_us, self._work_us = [], [], []
         for _ in range(times):
             self._cycles_us += timed(self._engine.run_cycle, 1)
-            own_us += timed(self.controller.update, 1)
-        return own_us
+            self._work_us += timed(self.controller.update, 1)
+            self._thought_us.append(self._thinking.taken_us())
+        return [work - thought for work, thought in zip(self._work_us, self._thought_us, strict=True)]
+
+    def with_optimizer(self, _times: int) -> list[float]:
+        """Return what the same took with the optimizer's work."""
+        return self._work_us
+
+    def optimizer(self, _times: int) -> list[float]:
+        """Return what the optimizer took of it."""
+        return self._thought_us
 
     def cycles(self, _times: int) -> list[float]:
         """Return the times of the engine's cycles between which the controller was timed last."""
@@ -166,6 +207,8 @@ def main() -> None:
             ("propose, durable record", Proposing(Journal(synced)), 50, ""),
             (f"  bare append + fdatasync, {size} bytes", bare_append(bare, size), 50, ""),
             ("controller's own work, 1,000 × 8", attuning, 50, "≤ 1000"),
+            ("  its optimizer's, the supervisor", attuning.optimizer, 50, ""),
+            ("  both", attuning.with_optimizer, 50, ""),
             ("  the engine's cycle", attuning.cycles, 50, ""),
         )
         turns = [[measure(times) for _, measure, times, _ in rows] for _ in range(TURNS)]
