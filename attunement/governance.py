@@ -13,7 +13,7 @@ import attrs
 
 from attunement.charter import Charter, charter_body
 from attunement.foreign import printable
-from attunement.journal import Journal, JournalError
+from attunement.journal import Journal, JournalError, is_of_governance
 from attunement.objections import (
     ASKED_OF_KERNEL,
     counting_objections,
@@ -295,9 +295,14 @@ def follow(book: OrderBook, record: Record) -> None:
     """Have a book take in a record as it was read.
 
     Raises:
-        JournalError: it says that it holds a decision, an order, a vote or a charter, and does not.
+        JournalError: it says that it holds a decision, an order, a vote or a charter, and does not; or it is
+            of a version that is not known here.
     """
     head, body = Head(record.sequence, record.hash_hex), record.body
+    schema = body.get("schema")
+    if is_of_governance(body) and not (type(schema) is int and schema == SCHEMA):
+        told = f"holds no {body['event']}: schema is {ascii(schema)[:40]}, must be {SCHEMA}"
+        raise JournalError(f"record {record.sequence} {told}")
     try:
         book.follow(head, record.timestamp, body if record.kind is RecordKind.ENTRY else None)
     except OrderError as error:

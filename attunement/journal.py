@@ -25,6 +25,13 @@ SCHEMA = 2
 FIRST_SCHEMA = 1
 """Versions of a decision's body: what is written, and what is still read, which has no `decimal`."""
 
+_OF_FIRST = frozenset(
+    {
+        *("C_after", "C_before", "actor", "after", "before", "broken", "comparison", "event", "kind"),
+        *("limits", "new_alpha", "old_alpha", "reading", "reason", "schema", "target", "verdict"),
+    }
+)
+_MEMBERS = {FIRST_SCHEMA: _OF_FIRST, SCHEMA: _OF_FIRST | {"decimal"}}
 _MU, _PHI, _BIG_PHI = SCALES
 _MODE_WORDS: dict[Mode, str] = {mode: mode.name.lower() for mode in Mode}
 _KIND_WORDS: dict[Kind, str] = {kind: kind.name.lower() for kind in Kind}
@@ -145,13 +152,15 @@ def resume_point(
         begun: State and policy at that place, None at the beginning.
 
     Raises:
-        JournalError: an entry cannot be read, or the first does not carry a policy.
+        JournalError: an entry cannot be read, is of a version that is not known here or has members that its
+            version does not have; or the first does not carry a policy.
     """
     state, limits = begun or (None, None)
     for record in records:
         if record.kind is not RecordKind.ENTRY or is_of_governance(record.body):
             continue
         try:
+            _check_members(record.body)
             state = state_of(record.body["after"])
             if record.body["limits"] is not None and record.body["verdict"] != "refused":
                 limits = limits_of(record.body["limits"])
@@ -279,6 +288,15 @@ def state_of(stored: JsonValue) -> State:
     return State(
         mode=Mode[names["mode"]], kind=Kind[names["kind"]], resume=Mode[names["resume"]], **_integers(figures)
     )
+
+
+def _check_members(body: Mapping[str, JsonValue]) -> None:
+    schema = body["schema"]
+    # True would pass for 1.
+    if not (type(schema) is int and schema in _MEMBERS):
+        raise ValueError(f"schema is {ascii(schema)[:40]}, must be one of {', '.join(map(str, _MEMBERS))}")
+    for name in sorted(body.keys() ^ _MEMBERS[schema]):
+        raise ValueError(f"{escaped(name)} is {'no member of it' if name in body else 'missing'}")
 
 
 def _figure(value: int | None) -> str:

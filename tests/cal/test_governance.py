@@ -415,11 +415,12 @@ def test_a_book_read_again_is_the_book_that_was_kept(attune, scripted_engine, wi
         {"event": "order", "verdict": "authorised"},
         {"event": "order", "verdict": "authorised", "order": None},
         {"event": "vote", "verdict": "counted", "order": {}},
+        *({"event": "alert", "verdict": "raised", "schema": version} for version in (0, 2, True, "1", None)),
     ],
 )
 def test_a_record_that_says_it_is_an_order_and_is_none_is_named(tmp_path, signers, body):
     with Ledger.open(tmp_path / "ledger", signers) as ledger:
-        ledger.append(body)
+        ledger.append({"schema": 1, **body})
         governance = Governance(ledger, TWO_OF_THREE, lambda: 0.9)
         with pytest.raises(JournalError, match=f"record 1 holds no {body['event']}: "):
             list(governance.followed(ledger.records()))

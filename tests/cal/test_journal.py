@@ -290,6 +290,31 @@ def test_a_record_that_holds_no_decision_is_named(change):
         resume_point([record(body_of(PLAIN)), record(body, 17)])
 
 
+@pytest.mark.parametrize("version", [0, 3, 2**80, True, "2", None, 2.0])
+def test_a_decision_of_a_version_that_is_not_known_is_not_gone_on_from(version):
+    body = {**body_of(PLAIN), "schema": version}
+    said = r"record 17 holds no kernel entry: schema is .*, must be one of 1, 2$"
+    with pytest.raises(JournalError, match=said):
+        resume_point([record(body_of(PLAIN)), record(body, 17)])
+
+
+@pytest.mark.parametrize(
+    ("schema", "change", "said"),
+    [
+        (FIRST_SCHEMA, _with({}, "decimal"), "decimal is no member of it"),
+        (FIRST_SCHEMA, _without("reason"), "reason is missing"),
+        (SCHEMA, _without("decimal"), "decimal is missing"),
+        (SCHEMA, _with(1, "colour\x1b"), r"colour\\x1b is no member of it"),
+    ],
+)
+def test_a_decision_has_the_members_of_its_version_and_no_others(schema, change, said):
+    body = deepcopy(body_of(PLAIN, schema))
+    assert resume_point([record(body)]) == (PLAIN.after, PLAIN.limits)
+    change(body)
+    with pytest.raises(JournalError, match=f"record 17 holds no kernel entry: {said}$"):
+        resume_point([record(body, 17)])
+
+
 @pytest.mark.parametrize(
     ("value", "path"),
     [
