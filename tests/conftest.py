@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -52,6 +53,9 @@ NIGHTLY_EXAMPLES = 10
 """Paths that CrossHair may follow in one property; it gives up on a path after 2.5 seconds."""
 
 HAS_CROSSHAIR = importlib.util.find_spec("hypothesis_crosshair_provider") is not None
+
+# A shell without job control has what it starts in the background ignore SIGINT, and so whatever that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is the machine's affair, and no verdict on what is tested.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
