@@ -39,7 +39,8 @@ class Feed:
         self._cycles: deque[dict[str, Any]] = deque(maxlen=CYCLES_KEPT)
         self._client: ControlClient | None = None
         self._fault = ""
-        self._records = -1
+        # The newest record of the ledger that was told; None while the loop tells.
+        self._told: tuple[int, bytes] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="feed", daemon=True)
 
@@ -131,10 +132,12 @@ class Feed:
 
     def _poll_ledger(self) -> None:
         try:
-            records = self._index.refresh()
-            if records == self._records:
+            self._index.refresh()
+            # Not their number: as many others may have taken the place of those that were cut off.
+            newest = self._index.newest
+            if newest == self._told:
                 return
-            self._records = records
+            self._told = newest
             cycles = self._ledger_cycles()
         except (LedgerError, JournalError) as error:
             self._set_fault(str(error))
@@ -150,7 +153,7 @@ class Feed:
             if client is not None:
                 self._cycles.clear()
                 self._fault = ""
-        self._records = -1
+        self._told = None
         self._on_cycles([])
 
     def _take(self, cycles: list[dict[str, Any]]) -> None:

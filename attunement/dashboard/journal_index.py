@@ -111,6 +111,11 @@ class JournalIndex:
     def __len__(self) -> int:
         return len(self._bounds) - 1
 
+    @property
+    def newest(self) -> tuple[int, bytes]:
+        """Where the newest record begins in the journal, and the header of its frame: its length and CRC."""
+        return self._last
+
     def refresh(self) -> int:
         """Take in what was appended, and return how many records there are.
 

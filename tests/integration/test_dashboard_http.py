@@ -13,17 +13,19 @@ import urllib.request
 import pytest
 
 from attunement.cli import _exit_code
-from attunement.config_schema import ConfigError
+from attunement.config_schema import Config, ConfigError
 from attunement.control import LoopTelemetry, controlled
 from attunement.control_protocol import HISTORY_MAX
 from attunement.dashboard import app as dashboard
 from attunement.dashboard import journal_index
+from attunement.dashboard.feed import Feed
 from attunement.dashboard.guard import hosts_of, read_token
 from attunement.dashboard.journal_index import JournalIndex, Query
 from attunement.explain import RECENT
-from attunement.journal import figures_body
+from attunement.journal import Journal, figures_body
 from attunement.order import Action, sign_order
-from kernel import Mode
+from attunement.policy import kernel_limits
+from kernel import Mode, SafetyKernel
 from ledger import Ledger, LedgerReadError, read_records
 from ledger.chain import journal_path
 from optimizers.protocol import Suggestion
@@ -348,6 +350,33 @@ def test_an_index_forgets_frames_that_were_cut_off_again(tmp_path, signers, grow
         assert [record.hash_hex for record in found[::-1]] == [one.hash_hex for one in ledger.records()]
         assert list(index._policies) == [2 + number for number in range(kept)]
     index.close()
+
+
+def test_a_decision_that_took_the_place_of_another_is_shown(tmp_path, signers, until, scripted_engine):
+    folder, told = tmp_path / "ledger", []
+    with Ledger.open(folder, signers) as ledger:
+        size = ledger.health(1.0).size_bytes
+        begun_at(1.01, ledger, scripted_engine())
+    index = JournalIndex(folder)
+    feed = Feed(tmp_path / "no.sock", index, told.append)
+    feed.start()
+    until(lambda: bool(told))
+    assert [cycle["alpha"] for cycle in feed.overview()["cycles"]] == [1.01]
+    os.truncate(journal_path(folder), size)
+    shutil.rmtree(folder / "tile")
+    (folder / "checkpoint").unlink()
+    with Ledger.open(folder, signers) as ledger:
+        begun_at(1.02, ledger, scripted_engine())
+    assert len(index) == 2
+    until(lambda: [cycle["alpha"] for cycle in feed.overview()["cycles"]] == [1.02])
+    feed.close()
+    index.close()
+
+
+def begun_at(alpha, ledger, engine):
+    SafetyKernel.start(
+        kernel_limits(Config()), alpha, Journal(ledger), engine, None, actor="test", reason="start"
+    )
 
 
 def test_a_ledger_that_cannot_be_read_is_said_to_be_so(beside_loop, until):
