@@ -1,6 +1,7 @@
 """Alerts: when trials are taken back again and again, with silence after each."""
 
 import json
+import shlex
 import sys
 import threading
 from itertools import pairwise
@@ -147,7 +148,7 @@ def test_a_hook_that_fails_on_a_stopped_ledger_ends_quietly():
 def test_a_command_gets_the_alert_on_its_input(tmp_path):
     out = tmp_path / "told.json"
     program = f"import sys; open({str(out)!r}, 'w').write(sys.stdin.read())"
-    CommandHook(f'{sys.executable} -c "{program}"', 30.0)(ALERT)
+    CommandHook(shlex.join([sys.executable, "-c", program]), 30.0)(ALERT)
     assert json.loads(out.read_text()) == {
         "sequence": 7,
         "taken_back": 3,
@@ -161,14 +162,14 @@ def test_a_command_gets_the_alert_on_its_input(tmp_path):
 @pytest.mark.parametrize(
     ("command", "timeout_s", "said"),
     [
-        ("/nowhere/page-me", 30.0, "No such file"),
-        (f"{sys.executable} -c \"import sys; sys.exit('busy')\"", 30.0, "command ended with 1: busy"),
-        (f'{sys.executable} -c "import time; time.sleep(60)"', 0.05, "timed out"),
+        (["/nowhere/page me"], 30.0, "No such file"),
+        ([sys.executable, "-c", "import sys; sys.exit('busy')"], 30.0, "command ended with 1: busy"),
+        ([sys.executable, "-c", "import time; time.sleep(60)"], 0.05, "timed out"),
     ],
 )
 def test_a_command_that_fails_is_named(command, timeout_s, said):
     with pytest.raises(EscalationError, match=said):
-        CommandHook(command, timeout_s)(ALERT)
+        CommandHook(shlex.join(command), timeout_s)(ALERT)
 
 
 def test_a_loop_that_reverts_again_and_again_raises_an_alert_in_its_ledger(attune, scripted_engine, wishes):
