@@ -2,6 +2,8 @@
 
 import http.client
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
 from typing import Final
@@ -26,7 +28,10 @@ _CONFLICT = 409
 
 @attrs.frozen
 class Witness:
-    """A witness: the URL prefix to which checkpoints are submitted, and its cosignature key."""
+    """A witness: the URL prefix to which checkpoints are submitted, and its cosignature key.
+
+    One submission takes `timeout_s` seconds at most, whatever the witness does.
+    """
 
     url: str
     key: NoteKey
@@ -55,25 +60,47 @@ def submit(witness: Witness, old: int, proof: list[bytes], note: bytes) -> bytes
 
     Raises:
         StaleSizeError: the witness saw another size last.
-        WitnessError: it cannot be reached, or refuses.
+        WitnessError: it cannot be reached, refuses, or has not answered in time.
     """
     url = f"{witness.url.rstrip('/')}/add-checkpoint"
     if not url.startswith(("http://", "https://")):
         raise WitnessError(f"the witness's url is {witness.url!a}, must begin with http:// or https://")
+    answers: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            # Twice the time, so that it is always the end of all waiting that is told first.
+            answers.put(_answer(url, request_body(old, proof, note), 2.0 * witness.timeout_s))
+        except Exception as error:  # noqa: BLE001 - raised to the caller
+            answers.put(error)
+
+    # A timeout of the socket is one of each wait: who drips an answer would be waited for without end.
+    threading.Thread(target=ask, name="witness", daemon=True).start()
+    try:
+        answer = answers.get(timeout=witness.timeout_s)
+    except queue.Empty as error:
+        raise WitnessError(f"{url} gave no whole answer within {witness.timeout_s:g} s") from error
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _answer(url: str, body: bytes, timeout_s: float) -> bytes:
     try:
         # A url is taken apart here and there on the way: what makes none raises a ValueError of some kind.
-        request = urllib.request.Request(url, request_body(old, proof, note), method="POST")
-        with urllib.request.urlopen(request, timeout=witness.timeout_s) as response:
-            return bytes(response.read(MAX_NOTE_BYTES))
-    except urllib.error.HTTPError as error:
-        with error:
-            answer = error.read(1024).decode("utf-8", errors="replace")
-        size = parse_decimal(answer.removesuffix("\n")) if error.code == _CONFLICT else None
-        if size is not None:
-            raise StaleSizeError(size) from error
-        raise WitnessError(f"{url} answered {error.code}: {answer.strip()!a}") from error
+        request = urllib.request.Request(url, body, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as response:
+                return bytes(response.read(MAX_NOTE_BYTES))
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                code, answer = refusal.code, refusal.read(1024).decode("utf-8", errors="replace")
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise WitnessError(f"cannot reach {url}: {error}") from error
+    size = parse_decimal(answer.removesuffix("\n")) if code == _CONFLICT else None
+    if size is not None:
+        raise StaleSizeError(size)
+    raise WitnessError(f"{url} answered {code}: {answer.strip()!a}")
 
 
 def cosign(folder: str | os.PathLike[str], log_key: NoteKey, witness: Witness) -> SignedCheckpoint:

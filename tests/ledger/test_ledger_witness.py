@@ -1,5 +1,6 @@
 """The witness client against a witness on loopback that keeps the rules of C2SP tlog-witness."""
 
+import contextlib
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -308,12 +309,66 @@ def test_a_witness_that_cannot_be_reached(write, folder, signers, peer, tmp_path
     write(1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(WitnessError, match="cannot reach"):
+        with pytest.raises(WitnessError, match=r"gave no whole answer within 0\.2 s"):
             have_cosigned(folder, signers.log.verifier, Witness(f"http://127.0.0.1:{port}", key, 0.2))
     with pytest.raises(WitnessError, match="cannot reach"):
         have_cosigned(folder, signers.log.verifier, Witness(f"http://127.0.0.1:{port}", key, 0.2))
     with pytest.raises(WitnessError, match="must begin with http"):
         have_cosigned(folder, signers.log.verifier, Witness("file:///etc", key))
+
+
+@pytest.fixture
+def drip():
+    """Return a function that serves a beginning of an answer, then drips, and gives the URL."""
+    is_over, ends = threading.Event(), []
+
+    def start(begun, drop):
+        listener = socket.create_server(("127.0.0.1", 0))
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(begun)
+                while drop and not is_over.wait(0.05):
+                    connection.sendall(drop)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        ends.append((listener, thread))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}/w/"
+
+    yield start
+    is_over.set()
+    for listener, thread in ends:
+        thread.join()
+        listener.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n",
+        b"HTTP/1.1 403 No\r\nContent-Length: 1000\r\n\r\n",
+    ],
+    ids=["its headers", "its answer", "its refusal"],
+)
+def test_a_witness_that_drips_is_waited_for_no_longer_than_one_that_is_silent(peer, drip, begun):
+    key = NoteKey(NAME, peer.key.verify_key, COSIGNATURE)
+    with pytest.raises(WitnessError, match=r"gave no whole answer within 0\.5 s"):
+        submit(Witness(drip(begun, b"x"), key, 0.5), 0, [], SIGSUM_3)
+
+
+def test_a_refusal_that_breaks_off_is_told(peer, drip):
+    key = NoteKey(NAME, peer.key.verify_key, COSIGNATURE)
+    with pytest.raises(WitnessError, match=r"cannot reach .*|answered 403"):
+        submit(
+            Witness(drip(b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nno", b""), key, 5.0),
+            0,
+            [],
+            SIGSUM_3,
+        )
 
 
 def test_a_cosignature_that_cannot_be_kept_is_said(write, folder, signers, witness):
