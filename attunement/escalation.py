@@ -13,12 +13,11 @@ import attrs
 from attunement.config_schema import EscalationConfig
 from attunement.controller import ACTOR
 from attunement.foreign import described, printable
-from attunement.order_book import ALERT, FAILED, RAISED
+from attunement.order_book import ALERT, FAILED, RAISED, SCHEMA
 from attunement.telemetry import CycleReport, is_taken_back
 from kernel.quantity import to_float
 from ledger import JsonValue, LedgerError, Receipt
 
-SCHEMA = 1
 BACKOFF_DOUBLINGS = 5
 
 _SHOWN_MAX = 200

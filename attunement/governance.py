@@ -13,7 +13,7 @@ import attrs
 
 from attunement.charter import Charter, charter_body
 from attunement.foreign import printable
-from attunement.journal import Journal, JournalError, is_of_governance
+from attunement.journal import Journal, JournalError, is_of_governance, is_version
 from attunement.objections import (
     ASKED_OF_KERNEL,
     counting_objections,
@@ -31,6 +31,7 @@ from attunement.order_book import (
     COUNTED,
     ORDER,
     REFUSED,
+    SCHEMA,
     VOTE,
     OrderBook,
     choices,
@@ -40,8 +41,6 @@ from kernel.quantity import Nano, round_down
 from ledger import Head, JsonValue, Ledger, LedgerError, Receipt, Record
 from ledger import Kind as RecordKind
 from ledger.record import format_utc
-
-SCHEMA = 1
 
 
 class RecordWatcher(Protocol):
@@ -299,13 +298,16 @@ def follow(book: OrderBook, record: Record) -> None:
             of a version that is not known here.
     """
     head, body = Head(record.sequence, record.hash_hex), record.body
-    schema = body.get("schema")
-    if is_of_governance(body) and not (type(schema) is int and schema == SCHEMA):
-        told = f"holds no {body['event']}: schema is {ascii(schema)[:40]}, must be {SCHEMA}"
-        raise JournalError(f"record {record.sequence} {told}")
     try:
+        if is_of_governance(body):
+            _check_version(body.get("schema"))
         book.follow(head, record.timestamp, body if record.kind is RecordKind.ENTRY else None)
     except OrderError as error:
         raise JournalError(f"record {record.sequence} holds no {body['event']}: {error}") from error
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise JournalError(f"record {record.sequence} holds no kernel entry: {error}") from error
+
+
+def _check_version(schema: JsonValue) -> None:
+    if not is_version(schema, {SCHEMA}):
+        raise OrderError(f"schema is {ascii(schema)[:40]}, must be {SCHEMA}")

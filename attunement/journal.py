@@ -6,7 +6,7 @@ Quantities are integers in units of 1e-9. `before`, `after`, `reading`, `compari
 integers.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from json.encoder import encode_basestring
 from typing import Any, Protocol, cast
@@ -49,7 +49,7 @@ def _layout(figure: str, cycle: str) -> str:
     )
 
 
-# One form for all of a reading takes a third of the time of one for each figure.
+# One form for all of a reading is faster than one for each of its figures.
 _INTEGERS = _layout("%d", ',"cycle":%d')
 _DECIMALS = _layout('"%d.%09d"', "")
 _TEXTS = _layout("%s", "")
@@ -178,6 +178,12 @@ def is_of_governance(body: Mapping[str, JsonValue]) -> bool:
     return is_among(body.get("event"), GOVERNANCE_EVENTS) and "after" not in body
 
 
+def is_version(found: object, known: Collection[int]) -> bool:
+    """Say whether a member of a body, which may be JSON of any kind, is one of these versions."""
+    # True would pass for 1.
+    return type(found) is int and found in known
+
+
 def is_among(found: object, words: frozenset[str]) -> bool:
     """Say whether a member of a body, which may be JSON of any kind, is one of these words."""
     # A list has no place in a set, not even to be looked up.
@@ -292,10 +298,11 @@ def state_of(stored: JsonValue) -> State:
 
 def _check_members(body: Mapping[str, JsonValue]) -> None:
     schema = body["schema"]
-    # True would pass for 1.
-    if not (type(schema) is int and schema in _MEMBERS):
+    if not is_version(schema, _MEMBERS):
         raise ValueError(f"schema is {ascii(schema)[:40]}, must be one of {', '.join(map(str, _MEMBERS))}")
-    for name in sorted(body.keys() ^ _MEMBERS[schema]):
+    odd = body.keys() ^ _MEMBERS[cast(int, schema)]
+    if odd:
+        name = min(odd)
         raise ValueError(f"{escaped(name)} is {'no member of it' if name in body else 'missing'}")
 
 

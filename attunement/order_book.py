@@ -16,6 +16,9 @@ from kernel import Entry, Limits, Mode
 from ledger import Head, JsonValue
 from ledger.record import format_utc
 
+SCHEMA: Final = 1
+"""Version of the bodies of orders, votes, alerts and charters."""
+
 ORDER, VOTE, ALERT, CHARTER = "order", "vote", "alert", "charter"
 GOVERNANCE_EVENTS: Final = frozenset({ORDER, VOTE, ALERT, CHARTER})
 ADOPTED: Final = "adopted"

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
-from attunement.journal import FIRST_SCHEMA, SCHEMA, JournalError, body_of, entry_of, is_among
+from attunement.journal import FIRST_SCHEMA, SCHEMA, JournalError, body_of, entry_of, is_among, is_version
 from kernel import Entry, Limits, Mode, Outcome, State, rules
 from kernel import Kind as TrialKind
 from kernel.state import REFUSED, Verdict
@@ -184,7 +184,8 @@ class Replay:
         derived = self._expected(entry, limits)._replace(after=after, verdict=verdict)
         if entry.event == "start":
             derived = derived._replace(before=after)
-        expected = body_of(derived, _schema(record.body))
+        is_old = is_version(record.body.get("schema"), {FIRST_SCHEMA})
+        expected = body_of(derived, FIRST_SCHEMA if is_old else SCHEMA)
         recorded, expected = _without_words(record.body), _without_words(expected)
         yield from _differences(record.sequence, "", recorded, expected)
 
@@ -275,12 +276,6 @@ def _needed(name: str, value: T | None) -> T:
     if value is None:
         raise _MissingInputError(name)
     return value
-
-
-def _schema(body: dict[str, JsonValue]) -> int:
-    # True would pass for 1.
-    found = body.get("schema")
-    return FIRST_SCHEMA if type(found) is int and found == FIRST_SCHEMA else SCHEMA
 
 
 def _without_words(body: dict[str, JsonValue]) -> dict[str, JsonValue]:

@@ -25,7 +25,7 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import chain
 from statistics import median, quantiles
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 from rich.console import Console
@@ -48,6 +48,7 @@ from optimizers.protocol import Hold, Optimizer, Outcome, Suggestion
 _PROPOSAL = Proposal(1.01, Kind.STEP, "attunement_controller", "gradient step")
 _GAINS = (Nano(300_000_000),) * 3
 TURNS = 40
+T = TypeVar("T")
 _READING = Reading(1, Nano(NANO), Nano(NANO // 2), Nano(1000), Nano(990_000_000), _GAINS, _GAINS)
 
 
@@ -115,19 +116,22 @@ class Thinking:
 
     def tell(self, outcome: Outcome) -> None:
         """Pass it on."""
-        self._taken_us += timed(partial(self._optimizer.tell, outcome), 1)[0]
+        self._spend(partial(self._optimizer.tell, outcome))
 
     def ask(self) -> Suggestion | Hold:
         """Pass it on."""
-        begun = time.perf_counter_ns()
-        wish = self._optimizer.ask()
-        self._taken_us += (time.perf_counter_ns() - begun) / 1000
-        return wish
+        return self._spend(self._optimizer.ask)
 
     def taken_us(self) -> float:
         """Return the microseconds it took, and count anew."""
         taken, self._taken_us = self._taken_us, 0.0
         return taken
+
+    def _spend(self, call: Callable[[], T]) -> T:
+        begun = time.perf_counter_ns()
+        answer = call()
+        self._taken_us += (time.perf_counter_ns() - begun) / 1000
+        return answer
 
 
 class Attuning:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from typing import BinaryIO
 
 from ledger.errors import LedgerReadError
@@ -19,10 +20,7 @@ def publish(path: str, data: bytes, mode: int) -> None:
     draft = f"{path}.new-{secrets.token_hex(8)}"
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(descriptor)
+        _fill(descriptor, data, os.fsync)
         # A link, unlike a rename, refuses a name that is taken.
         os.link(draft, path)
     finally:
@@ -40,16 +38,20 @@ def replace(path: str, data: bytes, mode: int) -> None:
     # What lies there was left by a crash, or is a pipe, for whose reader nobody waits.
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, mode)
     try:
-        with open(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fdatasync(descriptor)
+        _fill(descriptor, data, os.fdatasync)
         os.rename(draft, path)
     except BaseException:
         # On a full disk every block of it is missed. What went wrong first is what is told.
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise
+
+
+def _fill(descriptor: int, data: bytes, sync: Callable[[int], object]) -> None:
+    with open(descriptor, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        sync(descriptor)
 
 
 def open_to_read(path: str) -> BinaryIO:

@@ -331,6 +331,10 @@ def drip():
                 connection.sendall(begun)
                 while drop and not is_over.wait(0.05):
                     connection.sendall(drop)
+                # To close before the request was read would break off more than the answer.
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -362,7 +366,7 @@ def test_a_witness_that_drips_is_waited_for_no_longer_than_one_that_is_silent(pe
 
 def test_a_refusal_that_breaks_off_is_told(peer, drip):
     key = NoteKey(NAME, peer.key.verify_key, COSIGNATURE)
-    with pytest.raises(WitnessError, match=r"cannot reach .*|answered 403"):
+    with pytest.raises(WitnessError, match="cannot reach"):
         submit(
             Witness(drip(b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nno", b""), key, 5.0),
             0,
