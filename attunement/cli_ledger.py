@@ -54,6 +54,24 @@ MISMATCHES_IN_JSON = 1000
 _HEAD = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})")
 
 
+def _witness_key(text: str) -> ledger.NoteKey:
+    data = _read_small(text)
+    vkey = text if data is None else data.decode("utf-8", errors="replace").strip()
+    try:
+        return ledger.NoteKey.parse(vkey)
+    except ledger.NoteError as error:
+        # Click says of which option.
+        raise click.BadParameter(f"no vkey and no file of one: {error}") from error
+
+
+def _read_small(name: str) -> bytes | None:
+    try:
+        with open(name, "rb") as stream:
+            return stream.read(MAX_NOTE_BYTES + 1)
+    except (OSError, ValueError):
+        return None
+
+
 def _option_type(read: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
     def converted(_context: click.Context, _option: click.Parameter, text: str | None) -> Any:
         try:
@@ -121,6 +139,8 @@ def ledger_group() -> None:
     "--witness-key",
     "witness_keys",
     multiple=True,
+    metavar="VKEY",
+    type=_witness_key,
     help="A witness whose cosignature counts as seen outside: its vkey, or a file of it; may be given again.",
 )
 @json_option
@@ -129,7 +149,7 @@ def verify(
     path: Path | None,
     public_key_path: Path | None,
     anchor: str | None,
-    witness_keys: tuple[str, ...],
+    witness_keys: tuple[ledger.NoteKey, ...],
     as_json: bool,
 ) -> int:
     """Check every record's form, place and signature, the tree with its tiles, and the checkpoint.
@@ -139,8 +159,7 @@ def verify(
     config = configuration(config_path)
     folder = ledger_path(config, path)
     key = first_public_key(config, folder, public_key_path)
-    witnesses = tuple(map(_witness, witness_keys))
-    verdict = verified(folder, key, _anchor(anchor, folder), witnesses)
+    verdict = verified(folder, key, _anchor(anchor, folder), witness_keys)
     if as_json:
         click.echo(json.dumps(verdict.as_json()))
     else:
@@ -315,14 +334,16 @@ def export(
 @path_option
 @public_key_option
 @click.option("--url", required=True, help="The witness's address, before /add-checkpoint.")
-@click.option("--key", "vkey", required=True, help="The witness's vkey, or a file of it.")
+@click.option(
+    "--key", required=True, metavar="VKEY", type=_witness_key, help="The witness's vkey, or a file of it."
+)
 @json_option
 def witness(
     config_path: Path | None,
     path: Path | None,
     public_key_path: Path | None,
     url: str,
-    vkey: str,
+    key: ledger.NoteKey,
     as_json: bool,
 ) -> None:
     """Have a C2SP witness cosign the newest checkpoint, and keep its cosignature beside it.
@@ -335,8 +356,8 @@ def witness(
     config = configuration(config_path)
     folder = ledger_path(config, path)
     evidence = _evidence(folder, first_public_key(config, folder, public_key_path))
-    signed = cosign(folder, evidence.log_key, Witness(url, _witness(vkey)))
-    name, size = _witness(vkey).name, signed.checkpoint.size
+    signed = cosign(folder, evidence.log_key, Witness(url, key))
+    name, size = key.name, signed.checkpoint.size
     if as_json:
         click.echo(json.dumps({"witness": name, "records": size}, ensure_ascii=False))
     else:
@@ -404,23 +425,6 @@ def _anchor(text: str | None, folder: Path) -> ledger.Head | ledger.Checkpoint |
         raise click.UsageError(f"--anchor is {text!r}, must be SEQUENCE:HASH or the file of a checkpoint")
     # The log's key as the ledger names it; that the ledger is of the right key is for verify to judge.
     return ledger.open_checkpoint(note, signer(note, log_keys(ledger.read_records(folder)))).checkpoint
-
-
-def _witness(text: str) -> ledger.NoteKey:
-    data = _read_small(text)
-    vkey = text if data is None else data.decode("utf-8", errors="replace").strip()
-    try:
-        return ledger.NoteKey.parse(vkey)
-    except ledger.NoteError as error:
-        raise click.UsageError(f"--witness-key is no vkey and no file of one: {error}") from error
-
-
-def _read_small(name: str) -> bytes | None:
-    try:
-        with open(name, "rb") as stream:
-            return stream.read(MAX_NOTE_BYTES + 1)
-    except (OSError, ValueError):
-        return None
 
 
 def _evidence(folder: Path, key: ledger.VerifyKey) -> Evidence:

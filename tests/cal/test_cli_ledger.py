@@ -170,8 +170,14 @@ def test_a_witness_counts_as_seen_outside(told, deed, tmp_path):
     assert (code, ": verified, " in out) == (0, True)
     (tmp_path / "vkey").write_text(f"{vkey}\n")
     assert ": verified, " in told("verify", "--witness-key", tmp_path / "vkey", of=own)[1]
-    code, _, err = told("verify", "--witness-key", "witness.example+00+AA", of=own)
-    assert (code, "--witness-key is no vkey and no file of one" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(("verify",), "--witness-key"), (("witness", "--url", "http://x.test"), "--key")]
+)
+def test_a_malformed_vkey_is_a_usage_error_that_names_its_option(told, command, option):
+    code, out, err = told(*command, option, "witness.example+00+AA")
+    assert (code, out, f"'{option}': no vkey and no file of one" in err) == (2, "", True)
 
 
 def test_every_verdict_has_its_exit_code_in_the_help(told):
