@@ -68,16 +68,27 @@ class SqlHeadStore:
     """A table of heads in a PEP 249 database; each statement is a transaction of its own.
 
     Args:
-        connection: an open connection in autocommit mode, owned by this store.
+        connection: an open connection in autocommit mode, owned by this store, which closes it on errors.
         errors: what its calls raise.
         placeholder: how its statements mark a parameter.
+        settings: a statement that comes before all others.
+
+    Raises:
+        HeadStoreError: the database does not take the settings or the table.
     """
 
-    def __init__(self, connection: Any, errors: type[Exception], placeholder: str) -> None:
+    def __init__(
+        self, connection: Any, errors: type[Exception], placeholder: str, settings: str = ""
+    ) -> None:
         self._connection = connection
         self._errors = errors
         self._placeholder = placeholder
-        self._execute(_TABLE, ())
+        try:
+            for statement in filter(None, (settings, _TABLE)):
+                self._execute(statement, ())
+        except BaseException:
+            self.close()
+            raise
 
     def read(self, origin: str) -> HeadRow | None:
         """Return the row of an origin, None if there is none.
@@ -125,10 +136,9 @@ def sqlite_head_store(path: str | os.PathLike[str]) -> SqlHeadStore:
     """
     try:
         connection = sqlite3.connect(path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as error:
         raise HeadStoreError(f"cannot open {os.fspath(path)}: {error}") from error
-    return SqlHeadStore(connection, sqlite3.Error, "?")
+    return SqlHeadStore(connection, sqlite3.Error, "?", "PRAGMA synchronous = FULL")
 
 
 def postgres_head_store(conninfo: str) -> SqlHeadStore:

@@ -217,12 +217,25 @@ def test_a_store_that_fails_stops_the_ledger(folder, signers, connect):
         ledger.close()
 
 
+def open_files():
+    """Return the paths of what this process has open."""
+    descriptors = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return {Path(os.readlink(one)) for one in descriptors if os.path.lexists(one)}
+
+
 def test_stores_that_cannot_be_opened(tmp_path, monkeypatch):
     with pytest.raises(HeadStoreError, match="cannot open"):
         sqlite_head_store(tmp_path)
-    (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 30)
-    with pytest.raises(HeadStoreError):
-        sqlite_head_store(tmp_path / "text")
+    text = tmp_path / "text"
+    text.write_text("not a database, but long enough to be looked at " * 30)
+    # The error keeps all alive that it passed on its way; none of that has the file open.
+    with pytest.raises(HeadStoreError) as caught:
+        sqlite_head_store(text)
+    assert "file is not a database" in str(caught.value)
+    assert text not in open_files()
+    with sqlite3.connect(text.with_suffix(".db")) as connection:
+        assert text.with_suffix(".db") in open_files()
+    connection.close()
     if pytest.importorskip("psycopg"):
         with pytest.raises(HeadStoreError, match="cannot reach the store of heads"):
             postgres_head_store(f"host={tmp_path} dbname=none")
