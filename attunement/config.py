@@ -14,7 +14,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import AliasEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode
 
 from attunement.config_option import checked, shown
@@ -163,6 +163,10 @@ class _PlainComposer(Composer):
             self._refuse(f"there are more than {NODES_MAX} keys and values", event)
         if not self.depth < DEPTH_MAX:
             self._refuse(f"values are nested more than {DEPTH_MAX} deep", event)
+        # Its value is composed with the key as its index.
+        is_key = isinstance(parent, MappingNode) and index is None
+        if is_key and not isinstance(event, ScalarEvent):
+            self._refuse("a list or a mapping is not taken as a key", event)
         node = super().compose_node(parent, index)
         if node.tag == _MERGE:
             self._refuse("<< is not taken, each key must be written out", event)
@@ -185,8 +189,8 @@ def _parsed(text: str, name: str) -> tuple[Any, Any]:
         problem = (error.problem or "malformed YAML").split("\n", maxsplit=1)[0]
         raise ConfigError(f"{name}: {where}{problem}") from error
     except Exception as error:
-        # The parser tells what it cannot read by errors of any kind: OverflowError of a date, TypeError of
-        # a key, whatever else of the next text.
+        # The parser tells what it cannot read by errors of any kind: OverflowError of a date, ValueError of
+        # a number, whatever else of the next text.
         raise ConfigError(f"{name}: malformed YAML: {error}") from error
 
 

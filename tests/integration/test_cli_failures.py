@@ -316,7 +316,8 @@ def test_a_hangup_has_the_configuration_read_again(site, begin, until):
     assert "momentun is not a key, the nearest key is attunement.momentum" in process.stderr.readline()
     for text, problem in (
         ("attunement: {enabled: !!bool zz}", "line 1, column 23: tags are not taken"),
-        ("attunement: {[[a]]: 1}", "malformed YAML: unhashable type"),
+        ("attunement: {[[a]]: 1}", "line 1, column 14: a list or a mapping is not taken as a key"),
+        ("attunement: {lr: 2001-99-99}", "malformed YAML: month must be in 1..12"),
         ("a: &a {x: 1}\nb: *a", "line 1, column 4: anchors and aliases are not taken"),
         ("#" * 10**6, "is larger than 65536 bytes"),
     ):
