@@ -103,7 +103,8 @@ def test_every_function_of_the_kernel_is_reached_by_an_obligation() -> None:
     for module in modules:
         for name, value in list(vars(module).items()):
             ours = inspect.isfunction(value) and value.__module__.startswith("kernel.")
-            if ours and name not in BOUNDARY_FUNCTIONS:
+            # From Python 3.14 on, what evaluates a module's annotations is a function in it.
+            if ours and name not in {*BOUNDARY_FUNCTIONS, "__annotate__"}:
                 functions.add(f"{value.__module__}.{name}")
                 setattr(module, name, _noting(value, reached))
     subject = Subject(kernel)
