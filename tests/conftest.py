@@ -3,9 +3,10 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from functools import partial
 from math import nan, sqrt
 from pathlib import Path
@@ -54,6 +55,12 @@ NIGHTLY_EXAMPLES = 10
 
 HAS_CROSSHAIR = importlib.util.find_spec("hypothesis_crosshair_provider") is not None
 
+SERVICES_ARE_INSTALLED = os.environ.get("SERVICES_ARE_INSTALLED") == "1"
+"""Whether `.ci/services` has run: then a test whose program is missing fails instead of being skipped."""
+
+# Why a test may be skipped even so: rights that the machine does not give, and data that are not shipped.
+MAY_SKIP = re.compile("root|mounted here|may not trace|listened at here|vectors are not|trace is not")
+
 # A shell without job control has what it starts in the background ignore SIGINT, and so whatever that starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -74,6 +81,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--hypothesis-profile") == NIGHTLY and not HAS_CROSSHAIR:
         for item in items:
             item.add_marker(pytest.mark.skip("hypothesis-crosshair is not installed (extra: nightly)"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that was skipped for a program that should be there: nobody reads why tests are skipped."""
+    report = yield
+    if SERVICES_ARE_INSTALLED and report.skipped and not MAY_SKIP.search(str(report.longrepr)):
+        report.outcome, report.longrepr = "failed", f"skipped, which it may not be: {report.longrepr}"
+    return report
 
 
 class ScriptedEngine:

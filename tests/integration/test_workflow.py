@@ -1,5 +1,6 @@
 """The workflow: a schema's judge, a security linter, and targets that are there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,15 @@ WANTED = {
     "dashboard",
     "proofs",
 }
-SCHEDULED = {"mutation", "stress", "soak", "crosshair", "crosshair-properties", "fold-campaign"}
+SCHEDULED = {
+    "mutation",
+    "stress",
+    "soak",
+    "crosshair",
+    "crosshair-properties",
+    "fold-campaign",
+    "newer-pythons",
+}
 
 
 def jobs():
@@ -59,7 +68,17 @@ def test_every_job_runs_a_target_of_the_makefile():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for name, job in jobs().items():
         runs = [step["run"] for step in job["steps"] if "run" in step]
-        made = [run.removeprefix("make ") for run in runs if run.startswith("make ")]
+        words = [word for run in runs if run.startswith("make ") for word in run.split()[1:]]
+        made = [word for word in words if "=" not in word]
         assert made, name
         assert set(made) <= targets, name
         assert [run for run in runs if not run.startswith("make ") and run != ".ci/services"] == [], name
+
+
+@pytest.mark.parametrize(("installed", "code", "told"), [("1", 1, " errors in"), ("0", 0, " skipped in")])
+def test_a_test_without_its_program_fails_where_all_are_installed(tmp_path, installed, code, told):
+    environment = {**os.environ, "PATH": str(tmp_path), "SERVICES_ARE_INSTALLED": installed}
+    command = [sys.executable, "-m", "pytest", "-rs", "tests/integration/test_runbooks.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, told in done.stdout) == (code, True), done.stdout
+    assert "curl or bash is not here" in done.stdout
