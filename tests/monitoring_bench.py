@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -52,8 +53,13 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 
 def fetched(url: str) -> str:
-    with urlopen(url, timeout=10) as response:
-        return str(response.read().decode("utf-8"))
+    try:
+        with urlopen(url, timeout=10) as response:
+            return str(response.read().decode("utf-8"))
+    except HTTPError as refusal:
+        # It holds the connection.
+        refusal.close()
+        raise
 
 
 @attrs.define

@@ -165,6 +165,10 @@ def asked(url, query):
     try:
         with urllib.request.urlopen(f"{url}/api/v1/query?query={query}", timeout=2) as answer:
             return json.load(answer)["data"]["result"]
+    except urllib.error.HTTPError as refusal:
+        # It holds the connection.
+        refusal.close()
+        return []
     except (urllib.error.URLError, ConnectionError):
         return []
 
