@@ -68,24 +68,20 @@ class SqlHeadStore:
     """A table of heads in a PEP 249 database; each statement is a transaction of its own.
 
     Args:
-        connection: an open connection in autocommit mode, owned by this store, which closes it on errors.
+        connection: an open connection in autocommit mode, owned by this store from now on, even on errors.
         errors: what its calls raise.
         placeholder: how its statements mark a parameter.
-        settings: a statement that comes before all others.
 
     Raises:
-        HeadStoreError: the database does not take the settings or the table.
+        HeadStoreError: the database does not take the table.
     """
 
-    def __init__(
-        self, connection: Any, errors: type[Exception], placeholder: str, settings: str = ""
-    ) -> None:
+    def __init__(self, connection: Any, errors: type[Exception], placeholder: str) -> None:
         self._connection = connection
         self._errors = errors
         self._placeholder = placeholder
         try:
-            for statement in filter(None, (settings, _TABLE)):
-                self._execute(statement, ())
+            self._execute(_TABLE, ())
         except BaseException:
             self.close()
             raise
@@ -135,10 +131,10 @@ def sqlite_head_store(path: str | os.PathLike[str]) -> SqlHeadStore:
         HeadStoreError: it cannot be opened.
     """
     try:
-        connection = sqlite3.connect(path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        connection = _durable_sqlite(path)
     except sqlite3.Error as error:
         raise HeadStoreError(f"cannot open {os.fspath(path)}: {error}") from error
-    return SqlHeadStore(connection, sqlite3.Error, "?", "PRAGMA synchronous = FULL")
+    return SqlHeadStore(connection, sqlite3.Error, "?")
 
 
 def postgres_head_store(conninfo: str) -> SqlHeadStore:
@@ -165,6 +161,16 @@ def postgres_head_store(conninfo: str) -> SqlHeadStore:
     except psycopg.Error as error:
         raise HeadStoreError(f"cannot reach the store of heads: {str(error).strip()}") from error
     return SqlHeadStore(connection, psycopg.Error, "%s")
+
+
+def _durable_sqlite(path: str | os.PathLike[str]) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _checked(asked: str, origin: Any, epoch: Any, size: Any, root: Any, checkpoint: Any) -> HeadRow:

@@ -25,6 +25,7 @@ from ledger import (
     OwnershipLostError,
     Signers,
     SigningKey,
+    head_store,
     postgres_head_store,
     read_records,
     sqlite_head_store,
@@ -228,20 +229,27 @@ def test_stores_that_cannot_be_opened(tmp_path, monkeypatch):
         sqlite_head_store(tmp_path)
     text = tmp_path / "text"
     text.write_text("not a database, but long enough to be looked at " * 30)
-    # The error keeps all alive that it passed on its way; none of that has the file open.
-    with pytest.raises(HeadStoreError) as caught:
+    with pytest.raises(HeadStoreError, match=f"^cannot open {text}: file is not a database$"):
         sqlite_head_store(text)
-    assert "file is not a database" in str(caught.value)
-    assert text not in open_files()
-    with sqlite3.connect(text.with_suffix(".db")) as connection:
-        assert text.with_suffix(".db") in open_files()
-    connection.close()
     if pytest.importorskip("psycopg"):
         with pytest.raises(HeadStoreError, match="cannot reach the store of heads"):
             postgres_head_store(f"host={tmp_path} dbname=none")
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(HeadStoreError, match="needs the extra"):
         postgres_head_store("")
+
+
+def test_a_store_that_cannot_be_used_is_closed(tmp_path, monkeypatch):
+    text, rows = tmp_path / "text", tmp_path / "rows"
+    text.write_text("not a database, but long enough to be looked at " * 30)
+    monkeypatch.setattr(head_store, "_TABLE", "CREATE TABLE head")
+    # The error keeps all alive that it passed on its way; none of that has a file open.
+    for path, said in ((text, "file is not a database"), (rows, "incomplete input")):
+        with pytest.raises(HeadStoreError, match=said) as caught:
+            sqlite_head_store(path)
+        assert path not in open_files(), caught
+    with closing(sqlite3.connect(rows)):
+        assert rows in open_files()
 
 
 def test_the_row_is_durable_in_sqlite(tmp_path):
