@@ -9,13 +9,13 @@ import subprocess
 import threading
 import time
 import urllib.error
-import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
 import attrs
 import pytest
 from cli_bench import PROGRAM
+from monitoring_bench import fetched
 
 from attunement.assembly import Attunement
 from attunement.build import build_engine
@@ -163,12 +163,7 @@ def wait_for(holds, process):
 
 def asked(url, query):
     try:
-        with urllib.request.urlopen(f"{url}/api/v1/query?query={query}", timeout=2) as answer:
-            return json.load(answer)["data"]["result"]
-    except urllib.error.HTTPError as refusal:
-        # It holds the connection.
-        refusal.close()
-        return []
+        return json.loads(fetched(f"{url}/api/v1/query?query={query}"))["data"]["result"]
     except (urllib.error.URLError, ConnectionError):
         return []
 

@@ -75,6 +75,14 @@ def test_every_job_runs_a_target_of_the_makefile():
         assert [run for run in runs if not run.startswith("make ") and run != ".ci/services"] == [], name
 
 
+def test_every_job_that_installs_the_services_lets_no_test_miss_one():
+    for name, job in jobs().items():
+        runs = [step["run"] for step in job["steps"] if "run" in step]
+        given = [step.get("env") for step in job["steps"] if step.get("run", "").startswith("make ")]
+        said = {"SERVICES_ARE_INSTALLED": "1"} if ".ci/services" in runs else None
+        assert given == [said] * len(given), name
+
+
 @pytest.mark.parametrize(("installed", "code", "told"), [("1", 1, " errors in"), ("0", 0, " skipped in")])
 def test_a_test_without_its_program_fails_where_all_are_installed(tmp_path, installed, code, told):
     environment = {**os.environ, "PATH": str(tmp_path), "SERVICES_ARE_INSTALLED": installed}
