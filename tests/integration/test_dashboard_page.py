@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from attunement.control import LoopTelemetry, controlled
+from attunement.dashboard import app as dashboard
 from attunement.order import Action, sign_order
 from kernel import Mode
 from optimizers.protocol import Suggestion
 
 CHROMIUM = Path("/usr/bin/chromium")
 TOKEN = "correct horse battery staple"
+HISTORY = "**/api/overview?cycles=1200"
+EVENTS = "**/api/events"
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium")
@@ -31,7 +35,7 @@ def visit(browser):
     """Return a function that opens a page; at the end its console must have been silent."""
     said, contexts = [], []
 
-    def make(served, width=1280, height=900, *, has_charts=False, on_history=None, **options):
+    def make(served, width=1280, height=900, *, has_charts=False, routes=None, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -43,8 +47,8 @@ def visit(browser):
             # Its script takes longer to run than all the rest together.
             script = "text/javascript"
             page.route("**/static/plotly.js", lambda route: route.fulfill(body="", content_type=script))
-        if on_history is not None:
-            page.route("**/api/overview?cycles=1200", on_history)
+        for path, handler in (routes or {}).items():
+            page.route(path, handler)
         page.goto(served.url)
         page.wait_for_selector("#mode[data-ready]")
         return page
@@ -74,7 +78,7 @@ def running(loop):
         thread.join()
 
 
-def until(page, is_so):
+def comes(page, is_so):
     for _ in range(200):
         if is_so():
             return
@@ -84,6 +88,12 @@ def until(page, is_so):
 
 def shows(page, selector, text):
     sync_api.expect(page.locator(selector)).to_contain_text(text, timeout=20_000)
+
+
+def told_by_now(served):
+    """Return the source of what the page's server tells, and the newest cycle that its events told."""
+    told = served.ask("/api/overview?cycles=1")[1]
+    return told["source"], told["cycles"][-1]["cycle"] if told["cycles"] else None
 
 
 def test_calm_shows_what_alpha_does_and_why(beside_loop, visit):
@@ -132,18 +142,104 @@ def test_an_answer_that_is_older_than_the_events_takes_nothing_back(beside_loop,
     engine = served.loop.engine
     engine.run(3)
     held = []
-    page = visit(served, has_charts=True, on_history=lambda route: held.append(route))
-    until(page, lambda: held)
+    page = visit(served, has_charts=True, routes={HISTORY: lambda route: held.append(route)})
+    comes(page, lambda: held)
     route, answer = held[0], held[0].fetch()
     engine.h_internal = 0.9
     engine.run(1)
     shows(page, "#why-broken", "h_internal is 0.9")
-    with page.expect_response("**/api/overview?cycles=1200"):
+    with page.expect_response(HISTORY):
         route.fulfill(response=answer)
     page.locator("#chart-alpha").scroll_into_view_if_needed()
     page.wait_for_selector("#chart-alpha[data-cycle='4']")
     shows(page, "#source", "live, cycle 4")
     shows(page, "#why-broken", "h_internal is 0.9")
+
+
+def test_a_cycle_that_the_history_told_before_the_events_is_shown(beside_loop, visit, until, monkeypatch):
+    served = beside_loop()
+    engine = served.loop.engine
+    engine.run(2)
+    until(lambda: told_by_now(served) == ("loop", 2))
+    held = []
+    page = visit(served, routes={HISTORY: lambda route: held.append(route)})
+    shows(page, "#source", "live, cycle 2")
+    comes(page, lambda: held)
+    monkeypatch.setattr(dashboard, "BATCH_S", 1.0)
+    engine.h_internal = 0.9
+    engine.run(1)
+    until(lambda: told_by_now(served) == ("loop", 3))
+    held[0].continue_()
+    shows(page, "#source", "live, cycle 3")
+    shows(page, "#why-broken", "h_internal is 0.9")
+    assert "BROKEN" in page.locator("#tiles div", has_text="H_internal").inner_text()
+
+
+def test_no_answer_takes_back_what_a_newer_one_told(
+    attune, scripted_engine, wishes, serve_page, visit, until, tmp_path
+):
+    telemetry, path = LoopTelemetry("ledger", True, "wishes"), tmp_path / "loop.sock"
+    loop = attune(scripted_engine(), wishes(), subscribers=(telemetry,))
+    loop.controller.start()
+    served = serve_page(loop.path, path)
+    held = []
+    with controlled(path, telemetry, loop.kernel, loop.desk):
+        loop.engine.run(3)
+        until(lambda: told_by_now(served) == ("loop", 3))
+        page = visit(served, routes={HISTORY: lambda route: held.append(route)})
+        shows(page, "#source", "live, cycle 3")
+        comes(page, lambda: held)
+        answer = held[0].fetch()
+    until(lambda: told_by_now(served)[0] == "ledger")
+    # Time enough for the page to hear of it, and to ask.
+    page.wait_for_timeout(500)
+    held[0].fulfill(response=answer)
+    shows(page, "#source", "no loop runs")
+    page.wait_for_timeout(500)
+    shows(page, "#source", "no loop runs")
+
+
+def test_what_happened_while_the_events_were_away_is_shown(beside_loop, visit, until):
+    served = beside_loop()
+    served.loop.engine.run(2)
+    until(lambda: told_by_now(served) == ("loop", 2))
+    streams = []
+
+    def end_the_first(route):
+        streams.append(route)
+        if len(streams) == 1:
+            route.fulfill(body="retry: 100\n\n", content_type="text/event-stream")
+
+    page = visit(served, routes={EVENTS: end_the_first})
+    page.wait_for_selector("#chart-alpha", state="attached")
+    comes(page, lambda: len(streams) == 2)
+    served.loop.engine.run(1)
+    until(lambda: told_by_now(served) == ("loop", 3))
+    # Those who listened have been told by then; this page was not among them.
+    page.wait_for_timeout(10_000 * dashboard.BATCH_S)
+    streams[1].continue_()
+    shows(page, "#source", "live, cycle 3")
+
+
+def test_a_server_that_is_away_is_said_to_be_away_until_it_is_back(beside_loop, visit, until):
+    served = beside_loop()
+    served.loop.engine.run(2)
+    until(lambda: told_by_now(served) == ("loop", 2))
+    streams = []
+
+    def end_the_first(route):
+        streams.append(route)
+        if len(streams) == 1:
+            route.fulfill(body="retry: 3000\n\n", content_type="text/event-stream")
+        else:
+            route.continue_()
+
+    page = visit(served, routes={EVENTS: end_the_first})
+    shows(page, "#source", "the page's server is away")
+    # The page shows itself anew every second.
+    page.wait_for_timeout(1_500)
+    shows(page, "#source", "the page's server is away")
+    shows(page, "#source", "live, cycle 2")
 
 
 def test_limits_that_are_adopted_are_the_ones_shown(beside_loop, visit):
@@ -265,6 +361,47 @@ def test_the_ledger_is_searched_paged_and_explained_by_keyboard(beside_loop, vis
     page.keyboard.press("Escape")
     assert not page.locator("#explanation").is_visible()
     assert page.evaluate("document.activeElement.textContent") == "9"
+
+
+def test_answers_that_come_in_another_order_are_not_taken_for_each_other(beside_loop, visit):
+    served = beside_loop(*[Suggestion(1.5)] * 60)
+    served.loop.engine.run(62)
+    held = []
+    page = visit(served, routes={"**/api/ledger/9": lambda route: held.append(route)})
+    shows(page, "#ledger-count", "62 records")
+    page.fill("#ledger-form [name=before]", "9")
+    sync_api.expect(page.locator("#records tbody tr")).to_have_count(10)
+    page.click("[aria-label='Explain record 9']")
+    page.click("[aria-label='Explain record 8']")
+    shows(page, "#explanation-record", '"seq": 8')
+    answer = held[0].fetch()
+    with page.expect_response("**/api/ledger/9"):
+        held[0].fulfill(response=answer)
+    page.wait_for_timeout(300)
+    shows(page, "#explanation-title", "Record 8")
+    shows(page, "#explanation-record", '"seq": 8')
+    page.keyboard.press("Escape")
+    page.fill("#ledger-form [name=before]", "")
+    shows(page, "#ledger-note", "25 shown")
+    shows(page, "#records tbody tr >> nth=0", "61")
+    page.dblclick("#older")
+    shows(page, "#records tbody tr >> nth=0", "36")
+    page.click("#newer")
+    shows(page, "#records tbody tr >> nth=0", "61")
+
+
+def test_a_record_that_cannot_be_explained_shows_nothing_of_another(beside_loop, visit):
+    served = beside_loop(Suggestion(1.5))
+    served.loop.engine.run(2)
+    page = visit(served, routes={"**/api/ledger/1": lambda route: route.fulfill(body="no answer")})
+    page.click("[aria-label='Explain record 2']")
+    shows(page, "#explanation-checks", "BROKEN")
+    page.keyboard.press("Escape")
+    page.click("[aria-label='Explain record 1']")
+    shows(page, "#explanation-title", "Record 1")
+    shows(page, "#explanation-lines", "not valid JSON")
+    assert not page.locator("#explanation-checks").is_visible()
+    assert page.locator("#explanation-record").text_content() == ""
 
 
 def test_everything_has_a_name_that_can_be_read_out(beside_loop, visit):

@@ -1,7 +1,8 @@
 // What-if, and the orders: drafted as commands, signed elsewhere, handed in here.
-import { ask, element, figure } from "./dom.js";
+import { ask, askingAnew, element, figure } from "./dom.js";
 import { checksTable } from "./ledger.js";
 
+const askWhatIf = askingAnew();
 let config = null, isReadOnly = true, isTouched = false, isAsked = false;
 
 // One word of a POSIX shell, whatever stands in it.
@@ -46,7 +47,8 @@ async function judge(event) {
   event.preventDefault();
   const verdict = element("what-if-verdict"), fields = new URLSearchParams(new FormData(event.target));
   try {
-    const told = await ask(`/api/what_if?${fields}`);
+    const told = await askWhatIf(`/api/what_if?${fields}`);
+    if (told === null) return;
     verdict.className = told.is_accepted ? "ok" : "bad";
     const trial = told.is_trial_open ? ", as if the open trial were taken back" : "";
     verdict.textContent = `${told.is_accepted ? "Would be accepted as a trial" : "Would be refused"}: α ${figure(told.from_alpha)} → ${figure(told.alpha)}, on the reading of cycle ${told.cycle}${trial}.`;

@@ -15,3 +15,17 @@ export const ask = async (path, options) => {
   if (!answer.ok) throw new Error(body.error ?? `status ${answer.status}`);
   return body;
 };
+// Answers come in any order: whoever asked again is given the last one's alone, and null for those before it.
+export const askingAnew = () => {
+  let newest = 0;
+  return async (path) => {
+    const mine = ++newest;
+    try {
+      const told = await ask(path);
+      return mine === newest ? told : null;
+    } catch (error) {
+      if (mine === newest) throw error;
+      return null;
+    }
+  };
+};

@@ -1,11 +1,12 @@
 // The ledger as a table: the server pages and searches, a click explains.
-import { ask, element, make, short } from "./dom.js";
+import { askingAnew, element, make, short } from "./dom.js";
 
 const EVENTS = ["start", "propose", "settle", "observe", "miss", "freeze", "approve", "override", "set_limits", "recover", "actuator_failed", "order", "vote", "alert"];
 const VERDICTS = ["started", "accepted", "refused", "committed", "returned", "reverted", "retreated", "held", "latched", "frozen", "approved", "adopted", "recovered", "aborted", "authorised", "counted", "raised", "failed"];
 const COUNT = 25;
 const REFRESH_MS = 1500;
-let asked = 0, before = null, next = null, trail = [], timer = 0, isDirty = false;
+const askPage = askingAnew(), askRecord = askingAnew();
+let before = null, next = null, trail = [], timer = 0, isDirty = false, isTurning = false;
 
 const form = () => element("ledger-form");
 const isAtEnd = () => before === null && !trail.length;
@@ -33,11 +34,10 @@ function row(cells) {
 }
 
 export async function load() {
-  const mine = ++asked;
   isDirty = false;
   try {
-    const told = await ask(`/api/ledger?${query()}`);
-    if (mine !== asked) return;
+    const told = await askPage(`/api/ledger?${query()}`);
+    if (told === null) return;
     const focused = document.activeElement?.closest("#records") ? document.activeElement.textContent : null;
     element("records").tHead.replaceChildren(head(told.columns));
     element("records").tBodies[0].replaceChildren(...told.rows.map(row));
@@ -48,7 +48,6 @@ export async function load() {
     element("ledger-note").textContent = `${told.rows.length} shown${found}`;
     element("older").disabled = next === null;
     element("newer").disabled = !trail.length;
-    element("records").dataset.asked = String(mine);
   } catch (error) {
     element("ledger-note").textContent = error.message;
   }
@@ -74,18 +73,23 @@ export function checksTable(table, checks) {
 }
 
 export async function explain(sequence) {
+  try {
+    const told = await askRecord(`/api/ledger/${sequence}`);
+    if (told !== null) showExplanation(sequence, told);
+  } catch (error) {
+    showExplanation(sequence, { lines: [error.message], checks: [], mismatches: [], record: undefined });
+  }
+}
+
+function showExplanation(sequence, { lines, checks, mismatches, record }) {
   const dialog = element("explanation");
   element("explanation-title").textContent = `Record ${sequence}`;
-  try {
-    const told = await ask(`/api/ledger/${sequence}`);
-    element("explanation-lines").replaceChildren(...told.lines.map((line) => make("p", line.trim(), line.startsWith("  ") ? "inner" : "")));
-    checksTable(element("explanation-checks"), told.checks);
-    element("explanation-mismatch").hidden = !told.mismatches.length;
-    element("explanation-mismatch").textContent = told.mismatches.join("; ");
-    element("explanation-record").textContent = JSON.stringify(told.record, null, 1);
-  } catch (error) {
-    element("explanation-lines").replaceChildren(make("p", error.message, "bad"));
-  }
+  const kind = (line) => record === undefined ? "bad" : line.startsWith("  ") ? "inner" : "";
+  element("explanation-lines").replaceChildren(...lines.map((line) => make("p", line.trim(), kind(line))));
+  checksTable(element("explanation-checks"), checks);
+  element("explanation-mismatch").hidden = !mismatches.length;
+  element("explanation-mismatch").textContent = mismatches.join("; ");
+  element("explanation-record").textContent = record === undefined ? "" : JSON.stringify(record, null, 1);
   if (!dialog.open) dialog.showModal();
 }
 
@@ -103,6 +107,14 @@ export function begin() {
   const again = () => { before = null; trail = []; clearTimeout(pause); pause = setTimeout(load, 200); };
   form().addEventListener("input", again);
   form().addEventListener("submit", (event) => { event.preventDefault(); again(); });
-  element("older").addEventListener("click", () => { trail.push(before); before = next; load(); });
-  element("newer").addEventListener("click", () => { before = trail.pop() ?? null; load(); });
+  // Where the next page begins is known once this one is there.
+  const turn = async (move) => {
+    if (isTurning) return;
+    isTurning = true;
+    move();
+    await load();
+    isTurning = false;
+  };
+  element("older").addEventListener("click", () => turn(() => { trail.push(before); before = next; }));
+  element("newer").addEventListener("click", () => turn(() => { before = trail.pop() ?? null; }));
 }

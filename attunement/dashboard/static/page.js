@@ -5,10 +5,11 @@ import { begin as beginLedger, told as ledgerGrew } from "./ledger.js";
 import { begin as beginActions, showSite, showState } from "./actions.js";
 
 const SILENT_S = 15;
+const ANSWER_MS = 60_000;
 const WORDS = { ready: "READY", frozen: "FROZEN", emergency: "EMERGENCY" };
 const MOVES_KEPT = 400;
 const moves = [];  // [cycle, α kept]: where the rollback target has moved
-const state = { status: null, latest: null, source: "", cycles: 0, last: null, since: null, heard: 0 };
+const state = { status: null, latest: null, source: "", fault: "", isAway: false, last: null, since: null, heard: 0 };
 
 const fill = (id, text) => { const found = element(id); if (found.textContent !== text) found.textContent = text; };
 
@@ -149,8 +150,16 @@ function showTiles(tiles) {
   });
 }
 
+function sourceOf(latest) {
+  if (state.isAway) return "the page's server is away, trying again …";
+  if (state.fault) return state.fault;
+  if (latest === null) return "no cycle yet";
+  return state.source === "loop" ? `live, cycle ${latest.cycle}` : `no loop runs: the ledger's last decision, ${latest.time}`;
+}
+
 function showNow() {
   const { latest, status } = state;
+  fill("source", sourceOf(latest));
   if (latest === null) { fill("why", "No cycle yet."); return; }
   const age = (Date.now() - state.heard) / 1000;
   const isSilent = state.source === "loop" && age > SILENT_S;
@@ -161,6 +170,7 @@ function showNow() {
   if (mode.textContent !== word) { mode.textContent = word; mode.className = `mode ${isSilent ? "silent" : kept}`; }
   fill("trial", isSilent ? `for ${Math.round(age)} s` : isTrial ? `trial at ${figure(latest.alpha)}` : "no trial open");
   document.title = `${word} α ${figure(latest.good, 4)}`;
+  if (element("alpha").dataset.cycle !== String(latest.cycle)) element("alpha").dataset.cycle = String(latest.cycle);
   showAlpha(latest, status?.limits);
   const cause = why(latest);
   fill("doing", doing(latest, status?.limits));
@@ -169,88 +179,90 @@ function showNow() {
   if (list.textContent !== cause.broken.join("")) list.replaceChildren(...cause.broken.map((line) => make("li", line)));
   fill("next-step", nextStep(latest, isSilent, status));
   showTiles(tilesOf(latest, status?.limits));
-  fill("source", state.source === "loop" ? `live, cycle ${latest.cycle}` : `no loop runs: the ledger's last decision, ${latest.time}`);
   showState(latest, status);
 }
 
-// An answer may be older than the events that came while it was under way: they are put behind it, each once.
+// An answer may be older than the events that came while it was under way: they are put behind it, each once. There is
+// one question at a time, for an answer that comes late would take back what a younger one told.
 const named = (cycle) => `${cycle.time} ${cycle.cycle}`;
-const underWay = new Set();
-let answered = new Set();
+const waiting = new Map();
+let answered = new Set(), meanwhile = null, turn = Promise.resolve();
+
+function refresh(count) {
+  if (!waiting.has(count)) {
+    turn = turn.then(() => { waiting.delete(count); return overview(count); });
+    waiting.set(count, turn);
+  }
+  return waiting.get(count);
+}
 
 async function overview(count) {
-  const heard = [];
-  underWay.add(heard);
+  meanwhile = [];
   try {
-    const told = await ask(`/api/overview?cycles=${count}`);
-    answered = new Set(told.cycles.map(named));
-    const later = heard.filter((cycle) => !answered.has(named(cycle)));
-    told.cycles.push(...later);
-    if (later.length) Object.assign(told.status, { latest: later.at(-1), age_s: 0 });
+    const told = await ask(`/api/overview?cycles=${count}`, { signal: AbortSignal.timeout(ANSWER_MS) });
+    adopt(told, meanwhile);
     return told;
+  } catch (error) {
+    state.fault = `cannot be read: ${error.message}`;
+    showNow();
+    return null;
   } finally {
-    underWay.delete(heard);
+    meanwhile = null;
   }
 }
 
-async function begin() {
-  let told;
-  try {
-    told = await overview(60);
-  } catch (error) {
-    fill("source", `cannot be read: ${error.message}`);
-    return;
-  }
-  Object.assign(state, { status: told.status, source: told.source, latest: told.status.latest, heard: Date.now() - 1000 * (told.status.age_s ?? 0) });
+function adopt(told, heard) {
+  const { cycles, status } = told;
+  answered = new Set(cycles.map(named));
+  const later = heard.filter((cycle) => !answered.has(named(cycle)));
+  cycles.push(...later);
+  // The status is asked for after the cycles beside it: its latest may be one that the events have yet to tell.
+  const isOvertaken = status.latest === null || cycles.some((cycle) => named(cycle) === named(status.latest));
+  if (later.length && isOvertaken) Object.assign(status, { latest: later.at(-1), age_s: 0 });
+  Object.assign(state, { status, source: told.source, fault: "", latest: status.latest, heard: Date.now() - 1000 * (status.age_s ?? 0) });
   state.last = state.since = null;
   moves.length = 0;
-  told.cycles.forEach(noteDecisions);
-  state.last ??= told.status.last_decision;
+  cycles.forEach(noteDecisions);
+  state.last ??= status.last_decision;
+  showNow();
+  ledgerGrew();
+}
+
+async function begin() {
+  const told = await refresh(60);
+  if (told === null) return;
   fill("foot", `${told.ledger} · ${told.records} records${told.fault ? ` · ${told.fault}` : ""} · times are UTC`);
   showSite(told);
-  showNow();
   performance.mark("numbers-shown");
-  ledgerGrew(told.records);
   element("mode").dataset.ready = "yes";
   // The rest comes when the numbers are painted.
   requestAnimationFrame(() => setTimeout(showHistory, 0));
 }
 
 async function showHistory() {
-  try {
-    await listening;
-    const told = await overview(1200);
-    state.last = state.since = null;
-    moves.length = 0;
-    told.cycles.forEach(noteDecisions);
-    state.last ??= told.status.last_decision;
-    showCharts(told.cycles, told.status);
-    showNow();
-  } catch (error) {
-    fill("source", `cannot be read: ${error.message}`);
-  }
+  await listening;
+  const told = await refresh(1200);
+  if (told !== null) showCharts(told.cycles, told.status);
 }
 
 function follow() {
   const events = new EventSource("/api/events");
   events.addEventListener("cycles", (event) => {
     const cycles = JSON.parse(event.data).filter((cycle) => !answered.has(named(cycle)));
-    for (const heard of underWay) heard.push(...cycles);
-    if (state.status === null && !underWay.size) begin();
+    meanwhile?.push(...cycles);
+    if (state.status === null && meanwhile === null) begin();
     if (!cycles.length || state.status === null) return;
     cycles.forEach(noteDecisions);
-    state.latest = cycles.at(-1);
-    state.heard = Date.now();
-    state.cycles += cycles.length;
+    Object.assign(state, { latest: cycles.at(-1), fault: "", heard: Date.now() });
     countBroken(cycles);
     showNow();
-    element("alpha").dataset.cycle = String(state.latest.cycle);
     takeCharts(cycles, state.status);
     if (cycles.some((cycle) => cycle.decisions.some(isTold))) ledgerGrew();
   });
   events.addEventListener("resync", () => { begin(); });
-  events.addEventListener("error", () => fill("source", "the page's server is away, trying again …"));
-  events.addEventListener("open", () => { if (state.cycles) begin(); });
+  events.addEventListener("error", () => { state.isAway = true; showNow(); });
+  // What happened while nothing was heard no event tells any more.
+  events.addEventListener("open", () => { if (state.isAway) begin(); state.isAway = false; });
   // What happens between the first answer and the first event is in the history that is asked for after this.
   return new Promise((resolve) => { for (const kind of ["open", "error"]) events.addEventListener(kind, resolve, { once: true }); });
 }
