@@ -199,7 +199,7 @@ def test_no_answer_takes_back_what_a_newer_one_told(
     shows(page, "#source", "no loop runs")
 
 
-def test_what_happened_while_the_events_were_away_is_shown(beside_loop, visit, until):
+def test_events_that_are_away_are_said_to_be_and_what_they_missed_is_shown(beside_loop, visit, until):
     served = beside_loop()
     served.loop.engine.run(2)
     until(lambda: told_by_now(served) == ("loop", 2))
@@ -215,31 +215,12 @@ def test_what_happened_while_the_events_were_away_is_shown(beside_loop, visit, u
     comes(page, lambda: len(streams) == 2)
     served.loop.engine.run(1)
     until(lambda: told_by_now(served) == ("loop", 3))
-    # Those who listened have been told by then; this page was not among them.
-    page.wait_for_timeout(10_000 * dashboard.BATCH_S)
-    streams[1].continue_()
-    shows(page, "#source", "live, cycle 3")
-
-
-def test_a_server_that_is_away_is_said_to_be_away_until_it_is_back(beside_loop, visit, until):
-    served = beside_loop()
-    served.loop.engine.run(2)
-    until(lambda: told_by_now(served) == ("loop", 2))
-    streams = []
-
-    def end_the_first(route):
-        streams.append(route)
-        if len(streams) == 1:
-            route.fulfill(body="retry: 3000\n\n", content_type="text/event-stream")
-        else:
-            route.continue_()
-
-    page = visit(served, routes={EVENTS: end_the_first})
     shows(page, "#source", "the page's server is away")
-    # The page shows itself anew every second.
+    # By then those who listened have been told, and the page has shown itself anew.
     page.wait_for_timeout(1_500)
     shows(page, "#source", "the page's server is away")
-    shows(page, "#source", "live, cycle 2")
+    streams[1].continue_()
+    shows(page, "#source", "live, cycle 3")
 
 
 def test_limits_that_are_adopted_are_the_ones_shown(beside_loop, visit):
