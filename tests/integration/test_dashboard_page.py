@@ -8,6 +8,7 @@ import pytest
 
 from attunement.control import LoopTelemetry, controlled
 from attunement.dashboard import app as dashboard
+from attunement.dashboard.feed import Feed
 from attunement.order import Action, sign_order
 from kernel import Mode
 from optimizers.protocol import Suggestion
@@ -96,6 +97,13 @@ def told_by_now(served):
     return told["source"], told["cycles"][-1]["cycle"] if told["cycles"] else None
 
 
+def broken_limits(page, cycle):
+    """Return the numbers and the names in the chart of broken limits, once it has this cycle."""
+    page.locator("#chart-refusals").scroll_into_view_if_needed()
+    page.wait_for_selector(f"#chart-refusals[data-cycle='{cycle}'] .bartext")
+    return page.locator("#chart-refusals").locator(".bartext, .ytick text").all_text_contents()
+
+
 def test_calm_shows_what_alpha_does_and_why(beside_loop, visit):
     served = beside_loop(Suggestion(1.01), Suggestion(1.02, probe=True))
     served.loop.engine.run(6)
@@ -154,6 +162,32 @@ def test_an_answer_that_is_older_than_the_events_takes_nothing_back(beside_loop,
     page.wait_for_selector("#chart-alpha[data-cycle='4']")
     shows(page, "#source", "live, cycle 4")
     shows(page, "#why-broken", "h_internal is 0.9")
+    assert broken_limits(page, 4) == ["1", "h_internal"]
+
+
+def test_a_cycle_that_the_status_told_before_the_events_is_counted_once(
+    beside_loop, visit, until, monkeypatch
+):
+    is_let_through, take = threading.Event(), Feed._take
+
+    def take_late(feed, cycles):
+        assert cycles[0]["cycle"] != 3 or is_let_through.wait(20)
+        take(feed, cycles)
+
+    monkeypatch.setattr(Feed, "_take", take_late)
+    served = beside_loop()
+    engine = served.loop.engine
+    engine.run(2)
+    until(lambda: told_by_now(served) == ("loop", 2))
+    engine.h_internal = 0.9
+    engine.run(1)
+    page = visit(served, has_charts=True)
+    shows(page, "#source", "live, cycle 3")
+    shows(page, "#chart-grid", "Limits that were broken")
+    is_let_through.set()
+    assert broken_limits(page, 3) == ["1", "h_internal"]
+    engine.run(1)
+    assert broken_limits(page, 4) == ["2", "h_internal"]
 
 
 def test_a_cycle_that_the_history_told_before_the_events_is_shown(beside_loop, visit, until, monkeypatch):

@@ -9,7 +9,7 @@ const ANSWER_MS = 60_000;
 const WORDS = { ready: "READY", frozen: "FROZEN", emergency: "EMERGENCY" };
 const MOVES_KEPT = 400;
 const moves = [];  // [cycle, α kept]: where the rollback target has moved
-const state = { status: null, latest: null, source: "", fault: "", isAway: false, last: null, since: null, heard: 0 };
+const state = { status: null, latest: null, source: "", fault: "", isAway: false, counted: null, last: null, since: null, heard: 0 };
 
 const fill = (id, text) => { const found = element(id); if (found.textContent !== text) found.textContent = text; };
 
@@ -216,10 +216,14 @@ function adopt(told, heard) {
   answered = new Set(cycles.map(named));
   const later = heard.filter((cycle) => !answered.has(named(cycle)));
   cycles.push(...later);
-  // The status is asked for after the cycles beside it: its latest may be one that the events have yet to tell.
-  const isOvertaken = status.latest === null || cycles.some((cycle) => named(cycle) === named(status.latest));
+  // The status is asked for after the cycles beside it: its latest may be one that the events have yet to tell. Which limits
+  // were broken it has counted up to there.
+  const counted = status.latest === null ? null : named(status.latest);
+  const at = cycles.findIndex((cycle) => named(cycle) === counted), isOvertaken = at >= 0 || counted === null;
   if (later.length && isOvertaken) Object.assign(status, { latest: later.at(-1), age_s: 0 });
   Object.assign(state, { status, source: told.source, fault: "", latest: status.latest, heard: Date.now() - 1000 * (status.age_s ?? 0) });
+  state.counted = isOvertaken ? null : counted;
+  countBroken(isOvertaken ? cycles.slice(at + 1) : []);
   state.last = state.since = null;
   moves.length = 0;
   cycles.forEach(noteDecisions);
@@ -268,13 +272,13 @@ function follow() {
 }
 
 function countBroken(cycles) {
-  if (!state.status) return;
   for (const cycle of cycles) {
-    for (const decision of cycle.decisions) {
-      for (const check of decision.broken) {
-        const name = check.name.replace("α·", "");
-        state.status.broken[name] = (state.status.broken[name] ?? 0) + 1;
-      }
+    const isCounted = state.counted !== null;
+    if (named(cycle) === state.counted) state.counted = null;
+    if (isCounted) continue;
+    for (const { name } of cycle.decisions.flatMap((decision) => decision.broken)) {
+      const limit = name.replace("α·", "");
+      state.status.broken[limit] = (state.status.broken[limit] ?? 0) + 1;
     }
   }
 }
