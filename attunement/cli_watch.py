@@ -2,14 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.panel import Panel
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from attunement.screen import Screen
 from attunement.view import sparkline
 
 _SPARK_WIDTH = 60
@@ -48,14 +48,14 @@ class WatchScreen:
         self._coherences: deque[float] = deque(maxlen=_SPARK_WIDTH)
         self._decisions: deque[tuple[int, dict[str, Any]]] = deque(maxlen=_DECISIONS_SHOWN)
         self._dropped = 0
-        self._live = Live(console=console, auto_refresh=False)
+        self._screen = Screen(console)
 
     def __enter__(self) -> "WatchScreen":
-        self._live.start()
+        self._screen.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.stop()
+        self._screen.close()
 
     def tell(self, told: dict[str, Any]) -> None:
         """Take in one answer of the loop, and redraw."""
@@ -69,16 +69,15 @@ class WatchScreen:
             self._limits = decision.get("limits") or self._limits
             if decision["verdict"] != "held" or decision["said"]:
                 self._decisions.append((told["cycle"], decision))
-        self._live.update(self._screen(told), refresh=True)
-
-    def _screen(self, told: dict[str, Any]) -> RenderableType:
         mode = told["mode"]
-        title = Text.assemble(
-            "λ-attunement  ",
-            (f" {mode.upper()} ", _MODE_STYLE.get(mode, "bold")),
-            f"  cycle {told['cycle']}  process {self._run['pid']}  optimizer {told['optimizer']}",
+        # What is told first happened before.
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(told["time"])).total_seconds()
+        self._screen.show(
+            Text(f" {mode.upper()} ", _MODE_STYLE.get(mode, "bold")),
+            f"cycle {told['cycle']}  process {self._run['pid']}  optimizer {told['optimizer']}",
+            Group(self._figures(told), Text(), self._decided()),
+            max(0.0, age_s),
         )
-        return Panel(Group(self._figures(told), Text(), self._decided()), title=title, title_align="left")
 
     def _figures(self, told: dict[str, Any]) -> Table:
         limits, table = self._limits, Table.grid(padding=(0, 2))

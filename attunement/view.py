@@ -4,15 +4,14 @@ import json
 from collections import deque
 from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.panel import Panel
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from attunement.broken import sentences
 from attunement.forecast import Forecast, Forecaster
 from attunement.foreign import printable
+from attunement.screen import Screen
 from attunement.telemetry import CycleReport, adopted_limits
 from attunement.telemetry_body import cycle_body
 from kernel import Entry, Limits, Mode, Outcome
@@ -89,8 +88,8 @@ class LiveView:
         self._coherences: deque[float] = deque(maxlen=_SPARK_WIDTH)
         self._verdicts: deque[tuple[int, Entry]] = deque(maxlen=_VERDICTS_SHOWN)
         self._counts: dict[Outcome, int] = {}
-        self._live = Live(console=console, auto_refresh=False)
-        self._live.start()
+        self._screen = Screen(console)
+        self._screen.start()
 
     def on_report(self, report: CycleReport) -> None:
         """Take in one cycle and redraw."""
@@ -104,20 +103,16 @@ class LiveView:
             self._counts[outcome] = self._counts.get(outcome, 0) + 1
             if outcome is not Outcome.HELD or entry.verdict.broken:
                 self._verdicts.append((report.state.cycle, entry))
-        self._live.update(self._screen(report), refresh=True)
+        total = "" if self._total is None else f" of {self._total}"
+        self._screen.show(
+            Text(f" {report.state.mode.name} ", _MODE_STYLE[report.state.mode]),
+            f"cycle {self._done}{total}  optimizer {report.optimizer_mode}",
+            Group(self._figures(report), Text(), self._decisions()),
+        )
 
     def close(self) -> None:
         """Leave the last screen standing."""
-        self._live.stop()
-
-    def _screen(self, report: CycleReport) -> RenderableType:
-        total = "" if self._total is None else f" of {self._total}"
-        title = Text.assemble(
-            "λ-attunement  ",
-            (f" {report.state.mode.name} ", _MODE_STYLE[report.state.mode]),
-            f"  cycle {self._done}{total}  optimizer {report.optimizer_mode}",
-        )
-        return Panel(Group(self._figures(report), Text(), self._decisions()), title=title, title_align="left")
+        self._screen.close()
 
     def _figures(self, report: CycleReport) -> Table:
         limits, alpha = self._limits, to_float(report.state.alpha)

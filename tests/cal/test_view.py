@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from math import inf
 
 import attrs
@@ -9,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from rich.text import Text
 
+from attunement import screen as screens
 from attunement.cli_watch import WatchScreen
 from attunement.config_schema import Config
 from attunement.order import Action, sign_order
@@ -17,6 +21,7 @@ from attunement.policy import kernel_limits
 from attunement.telemetry_body import cycle_body, limits_body
 from attunement.view import JsonView, LiveView, PlainView, sentence, sparkline
 from kernel import Mode
+from ledger.record import format_utc
 from optimizers import Suggestion
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -37,6 +42,15 @@ def last_screen(console):
 
 def paper(width=80):
     return Console(file=io.StringIO(), width=width)
+
+
+def watched(report, age_s):
+    """Return the screen of somebody who is told a cycle of so many seconds ago."""
+    status, console = {"run": {"pid": 1}, "limits": limits_body(LIMITS)}, terminal(60)
+    told_at = format_utc(datetime.now(UTC) - timedelta(seconds=age_s))
+    with WatchScreen(console, status, lambda decision: decision["verdict"]) as watching:
+        watching.tell({"answer": "cycle", **cycle_body(report, told_at)})
+    return last_screen(console)
 
 
 def some_reports(attune, engine, optimizer, cycles, **settings):
@@ -125,6 +139,34 @@ def test_the_live_screen_shows_the_figures_and_their_limits(reports):
         "█",
     ):
         assert shown in text, shown
+
+
+def test_a_screen_that_is_told_nothing_says_so_by_itself(until, monkeypatch):
+    monkeypatch.setattr(screens, "SILENT_S", 1.5)
+    console = terminal(40)
+    screen = screens.Screen(console)
+    screen.start()
+    try:
+        screen.show(Text(" READY "), "cycle 7 of 40  optimizer gradient", Text("figures"))
+        assert "SILENT" not in console.file.getvalue()
+        until(lambda: "SILENT for 2 s" in console.file.getvalue())
+        screen.show(Text(" READY "), "cycle 8 of 40  optimizer gradient", Text("figures"))
+        assert "SILENT" not in last_screen(console)
+    finally:
+        screen.close()
+
+
+@pytest.mark.parametrize("age_s", [20, 90])
+def test_what_a_loop_told_long_ago_is_not_shown_as_news(reports, age_s):
+    screen = watched(reports[0], age_s)
+    said = re.search(r"SILENT for (\d+) s  TRIAL ", screen)
+    assert said is not None, screen
+    assert age_s <= int(said[1]) < age_s + 15
+
+
+@pytest.mark.parametrize("age_s", [0, -3600])
+def test_what_a_loop_tells_now_is_news_whatever_the_clock_does(reports, age_s):
+    assert "SILENT" not in watched(reports[0], age_s)
 
 
 def test_the_screens_show_the_limits_that_were_adopted(attune, scripted_engine, wishes):
