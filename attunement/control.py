@@ -84,7 +84,6 @@ class _Client:
     sent_s: float = 0.0
     # Number of the newest cycle that was queued; None when the client does not watch.
     watched: int | None = None
-    dropped: int = 0
     waiting: _Waiting | None = None
     is_ending: bool = False
 
@@ -361,27 +360,30 @@ class ControlServer:
         self._desk.submit([signed], on_answer)
 
     def _publish(self) -> None:
-        watching = [client for client in self._clients.values() if client.watched is not None]
-        if not watching:
+        # Who is far behind is left alone until he has read on: the history keeps what he has not been told.
+        ready = [
+            client
+            for client in self._clients.values()
+            if client.watched is not None and client.queued_bytes <= QUEUE_MAX_BYTES // 2
+        ]
+        if not ready:
             return
-        told = self._telemetry.since(min(client.watched or 0 for client in watching))
+        told = self._telemetry.since(min(client.watched or 0 for client in ready))
         lines = {one.number: answer("cycle", cycle_body(one.report, utc(one.time_s))) for one in told}
-        for client in watching:
+        for client in ready:
             for number_, line in lines.items():
+                if client.sending and client.queued_bytes + len(line) > QUEUE_MAX_BYTES:
+                    break
                 if number_ > (client.watched or 0):
                     self._queue_cycle(client, number_, line)
             if client.sending:
                 self._flush(client)
 
     def _queue_cycle(self, client: _Client, number_: int, line: bytes) -> None:
-        client.dropped += number_ - (client.watched or 0) - 1
+        lost = number_ - (client.watched or 0) - 1
+        if lost:
+            self._queue(client, answer("dropped", {"count": lost}))
         client.watched = number_
-        if client.queued_bytes + len(line) > QUEUE_MAX_BYTES:
-            client.dropped += 1
-            return
-        if client.dropped:
-            self._queue(client, answer("dropped", {"count": client.dropped}))
-            client.dropped = 0
         self._queue(client, line)
 
     def _tend(self, client: _Client) -> None:

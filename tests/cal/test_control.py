@@ -151,6 +151,40 @@ def test_a_reader_who_does_not_read_loses_cycles_and_is_told(served, path, monke
         assert next(seen)["cycle"] == (before[-1] if before else 1) + dropped + 1
 
 
+def read_up_to(seen, newest):
+    """Return the cycles that a watch tells, up to this one or its end, and how many it says were lost."""
+    told, lost = [], 0
+    for line in seen:
+        if line["answer"] == "dropped":
+            lost += line["count"]
+            continue
+        told.append(line["cycle"])
+        if line["cycle"] == newest:
+            break
+    return told, lost
+
+
+@pytest.mark.parametrize(("cycles", "is_complete"), [(control.HISTORY_MAX - 1, True), (3000, False)])
+def test_a_reader_who_was_late_is_told_the_newest_though_nothing_follows(
+    served, path, monkeypatch, cycles, is_complete
+):
+    monkeypatch.setattr(control, "QUEUE_MAX_BYTES", 4096)
+    loop, telemetry = served()
+    with ControlClient(path) as client:
+        seen = client.watch(history=1)
+        loop.engine.run(1)
+        assert next(seen)["cycle"] == 1
+        loop.engine.run(cycles)
+        newest = telemetry.newest
+        thread, box = in_background(lambda: read_up_to(seen, newest))
+        thread.join(60)
+    told, lost = box[0]
+    assert told == sorted(set(told))
+    assert told[-1] == newest
+    assert len(told) + lost == cycles
+    assert (lost == 0) is is_complete
+
+
 def test_a_signed_order_is_carried_out_at_the_next_reading(served, path):
     loop, _ = served()
     loop.engine.run(1)
