@@ -372,19 +372,21 @@ class ControlServer:
         lines = {one.number: answer("cycle", cycle_body(one.report, utc(one.time_s))) for one in told}
         for client in ready:
             for number_, line in lines.items():
-                if client.sending and client.queued_bytes + len(line) > QUEUE_MAX_BYTES:
+                if number_ > (client.watched or 0) and not self._queue_cycle(client, number_, line):
                     break
-                if number_ > (client.watched or 0):
-                    self._queue_cycle(client, number_, line)
             if client.sending:
                 self._flush(client)
 
-    def _queue_cycle(self, client: _Client, number_: int, line: bytes) -> None:
+    def _queue_cycle(self, client: _Client, number_: int, line: bytes) -> bool:
+        """Queue one cycle, and say whether there was room for it."""
+        if client.sending and client.queued_bytes + len(line) > QUEUE_MAX_BYTES:
+            return False
         lost = number_ - (client.watched or 0) - 1
         if lost:
             self._queue(client, answer("dropped", {"count": lost}))
         client.watched = number_
         self._queue(client, line)
+        return True
 
     def _tend(self, client: _Client) -> None:
         now_s, waiting = time.monotonic(), client.waiting
