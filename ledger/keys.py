@@ -43,8 +43,9 @@ _SMALL_ORDER_Y = frozenset(
 )
 
 
-# Keys whose secrets are in print: the first three of RFC 8032, section 7.1, and those that the tests of other
-# projects and of this one sign with. They are never read from a file.
+# Keys whose secrets are in print: the first three of RFC 8032, section 7.1, those that the tests of other
+# projects and of this one sign with, and two that were committed here by mistake. They are never read from
+# a file.
 _PUBLISHED = frozenset(
     map(
         bytes.fromhex,
@@ -61,6 +62,8 @@ _PUBLISHED = frozenset(
             "43cdc023d22d5f9e107d1a0693457d35d1d10eb7d21c721192f56f5de40665d3",
             "5e423033044f56a13a686799487bcbfa63dd1e39204cec27dd39a26daa615628",
             "0bbc346a57667c380120bd9c7fd7e51d2c5fdfea37cd2f5bf405b2c6bf6f2d78",
+            "734f3ac00db9a81bedfb13f67e35a1b401a12657a319cc2e66bfa0ca895c611d",
+            "84d5a82ef758e84be010a336beb70f15c1b763df7bf02cba60060d1c26c4205d",
         ),
     )
 )

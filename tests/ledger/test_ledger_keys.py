@@ -210,6 +210,20 @@ def test_a_key_whose_secret_is_in_print_is_not_read(tmp_path, seed):
             load(path)
 
 
+@pytest.mark.parametrize(
+    "committed",
+    [
+        "734f3ac00db9a81bedfb13f67e35a1b401a12657a319cc2e66bfa0ca895c611d",
+        "84d5a82ef758e84be010a336beb70f15c1b763df7bf02cba60060d1c26c4205d",
+    ],
+)
+def test_a_key_whose_secret_is_in_this_projects_history_is_not_read(tmp_path, committed):
+    key, public = VerifyKey(bytes.fromhex(committed)), tmp_path / "key.pub"
+    public.write_bytes(_render(PUBLIC_TAG, key, key.raw))
+    with pytest.raises(KeyFileError, match="holds a test key: its secret was published"):
+        load_public(public)
+
+
 def test_another_implementation_agrees_with_our_signatures():
     key, message = SigningKey(os.urandom(32)), os.urandom(100)
     signature = key.sign(message)
