@@ -14,12 +14,6 @@ from attunement.view import sparkline
 
 _SPARK_WIDTH = 60
 _DECISIONS_SHOWN = 6
-_MODE_STYLE = {
-    "ready": "bold green",
-    "trial": "bold cyan",
-    "frozen": "bold yellow",
-    "emergency": "bold white on red",
-}
 _VERDICT_STYLE = {
     "committed": "green",
     "refused": "yellow",
@@ -69,11 +63,10 @@ class WatchScreen:
             self._limits = decision.get("limits") or self._limits
             if decision["verdict"] != "held" or decision["said"]:
                 self._decisions.append((told["cycle"], decision))
-        mode = told["mode"]
         # What is told first happened before.
         age_s = (datetime.now(UTC) - datetime.fromisoformat(told["time"])).total_seconds()
         self._screen.show(
-            Text(f" {mode.upper()} ", _MODE_STYLE.get(mode, "bold")),
+            told["mode"].upper(),
             f"cycle {told['cycle']}  process {self._run['pid']}  optimizer {told['optimizer']}",
             Group(self._figures(told), Text(), self._decided()),
             max(0.0, age_s),

@@ -12,6 +12,13 @@ from rich.text import Text
 SILENT_S: Final = 15.0
 """After so many seconds without a cycle what is shown no longer passes for the present; as on the page."""
 
+_MODE_STYLE: Final = {
+    "READY": "bold green",
+    "TRIAL": "bold cyan",
+    "FROZEN": "bold yellow",
+    "EMERGENCY": "bold white on red",
+}
+
 
 class Screen:
     """Redrawn whenever something is shown, and every second beside that.
@@ -27,11 +34,11 @@ class Screen:
         """Take the terminal's lower part."""
         self._live.start()
 
-    def show(self, mode: Text, about: str, content: RenderableType, age_s: float = 0.0) -> None:
+    def show(self, mode: str, about: str, content: RenderableType, age_s: float = 0.0) -> None:
         """Show what was told so many seconds ago.
 
         Args:
-            mode: The kernel's, as it stands out.
+            mode: The kernel's, in capitals; one that is not known has no colour.
             about: What follows it in the first line.
             content: What stands below.
             age_s: Seconds.
@@ -45,7 +52,7 @@ class Screen:
 
 @attrs.frozen
 class _Told:
-    mode: Text
+    mode: str
     about: str
     content: RenderableType
     # Monotonic time in seconds.
@@ -55,5 +62,6 @@ class _Told:
         age_s = time.monotonic() - self.told_s
         # Before all that a narrow terminal cuts off.
         silence = Text() if age_s < SILENT_S else Text(f" SILENT for {age_s:.0f} s ", "bold white on red")
-        title = Text.assemble("λ-attunement  ", silence, self.mode, "  ", self.about)
+        mode = (f" {self.mode} ", _MODE_STYLE.get(self.mode, "bold"))
+        title = Text.assemble("λ-attunement  ", silence, mode, "  ", self.about)
         return Panel(self.content, title=title, title_align="left")

@@ -14,19 +14,13 @@ from attunement.foreign import printable
 from attunement.screen import Screen
 from attunement.telemetry import CycleReport, adopted_limits
 from attunement.telemetry_body import cycle_body
-from kernel import Entry, Limits, Mode, Outcome
+from kernel import Entry, Limits, Outcome
 from kernel.quantity import to_float
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 60
 _BESIDE_SPARK = 46
 _VERDICTS_SHOWN = 6
-_MODE_STYLE = {
-    Mode.READY: "bold green",
-    Mode.TRIAL: "bold cyan",
-    Mode.FROZEN: "bold yellow",
-    Mode.EMERGENCY: "bold white on red",
-}
 _OUTCOME_STYLE = {
     Outcome.COMMITTED: "green",
     Outcome.ACCEPTED: "cyan",
@@ -105,7 +99,7 @@ class LiveView:
                 self._verdicts.append((report.state.cycle, entry))
         total = "" if self._total is None else f" of {self._total}"
         self._screen.show(
-            Text(f" {report.state.mode.name} ", _MODE_STYLE[report.state.mode]),
+            report.state.mode.name,
             f"cycle {self._done}{total}  optimizer {report.optimizer_mode}",
             Group(self._figures(report), Text(), self._decisions()),
         )

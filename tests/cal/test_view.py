@@ -4,6 +4,7 @@ import io
 import json
 import re
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from math import inf
 
 import attrs
@@ -146,15 +147,20 @@ def test_a_screen_that_is_told_nothing_says_so_by_itself(until, monkeypatch):
     screen = screens.Screen(console)
     screen.start()
     try:
-        screen.show(Text(" READY "), "cycle 7 of 40  optimizer gradient", Text("figures"))
+        screen.show("READY", "cycle 7 of 40  optimizer gradient", Text("figures"))
         assert "SILENT" not in console.file.getvalue()
         with monkeypatch.context() as patched:
             patched.setattr(screens, "SILENT_S", 1.5)
             until(lambda: "SILENT for" in console.file.getvalue())
-        screen.show(Text(" READY "), "cycle 8 of 40  optimizer gradient", Text("figures"))
+        screen.show("READY", "cycle 8 of 40  optimizer gradient", Text("figures"))
         assert "SILENT" not in last_screen(console)
     finally:
         screen.close()
+
+
+def test_the_page_and_the_screens_call_the_same_loop_silent():
+    page = (files("attunement.dashboard") / "static" / "page.js").read_text(encoding="utf-8")
+    assert re.findall(r"^const SILENT_S = (\d+);$", page, re.MULTILINE) == [f"{screens.SILENT_S:.0f}"]
 
 
 @pytest.mark.parametrize("age_s", [20, 90])
